@@ -1,0 +1,56 @@
+import type { Readable } from 'node:stream';
+
+/** A running container as the runtime knows it. */
+export interface RunningContainer {
+  id: string;
+  name: string;
+  /** Of the init process, in the runtime's view; another one means another life of the container. */
+  pid: number;
+  paused: boolean;
+}
+
+/** The runtime saw a container start. */
+export interface ContainerStart {
+  namespace: string;
+  pod: string;
+  podUid: string;
+  container: string;
+  /** RFC 3339. */
+  at: string;
+}
+
+export interface StoredContent {
+  digest: string;
+  size: number;
+  mediaType?: string;
+}
+
+/**
+ * What podferry needs of a container runtime, beside the kubelet's checkpoint API. Run with containerd (`containerd/`).
+ *
+ * CRI-O (read in its code, not run): it has no API to pause from outside, refuses to checkpoint a container that it
+ * knows as paused and unpauses after its own checkpoint; there the pod's cgroup has to be frozen instead
+ * (`cgroup.freeze` of the pod's parent, cgroup v2), and the base image has to be in its store before the restore.
+ * CheckpointPod and RestorePod of KEP-5823 fit here too: one call in the place of pause, checkpoint and resume.
+ */
+export interface Runtime {
+  /** The containers of a pod that have a live task, sidecars included, the sandbox not. */
+  containersOf(podUid: string, signal: AbortSignal): Promise<RunningContainer[]>;
+  /** uid of the newest sandbox of the pod with that name, or undefined. */
+  podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Stops every process of the container; nothing happens to one that is paused already. */
+  pause(id: string, signal: AbortSignal): Promise<void>;
+  /** Lets it go on; nothing happens to one that runs or is gone. */
+  resume(id: string, signal: AbortSignal): Promise<void>;
+  /** The starts of containers from now on, until the signal aborts; ends with an error when the runtime goes away. */
+  starts(signal: AbortSignal): AsyncIterable<ContainerStart>;
+  /** Starts that already happened, of containers that still exist. */
+  started(namespace: string, pod: string, signal: AbortSignal): Promise<ContainerStart[]>;
+  /** Everything an image by digest consists of, as far as it is in the runtime's store on this node. */
+  imageContent(digest: string, signal: AbortSignal): Promise<{ content: StoredContent[]; missing: string[] }>;
+  /** Content by digest from the runtime's store. */
+  readContent(digest: string, offset: number, length: number, signal: AbortSignal): Readable;
+  /** What the runtime wrote down about a checkpoint or restore that failed. */
+  criuLog(containerId: string): Promise<string | undefined>;
+  close(): void;
+}

@@ -1,0 +1,84 @@
+import type { Transfer } from './migration.ts';
+
+/**
+ * What the controller and a node's agent tell each other. The controller sets a goal (idempotent, may be repeated at
+ * any time); the agent works towards it, keeps on disk what it must not forget, and shows a view. A view's `revision`
+ * grows with every change, so that the controller can wait for the next one instead of polling.
+ */
+
+/** Where the source's agent is to get to; each goal includes the ones before it, except `Resumed`. */
+export type SourceGoal = 'Shipped' | 'Held' | 'Resumed';
+
+/** The source pod as its agent sees it. `Unknown`: no record of this migration on this node. */
+export type SourceState = 'Unknown' | 'Running' | 'Freezing' | 'Frozen' | 'Checkpointed' | 'Shipped' | 'Held';
+
+export interface SourceRequest {
+  goal: SourceGoal;
+  namespace: string;
+  pod: string;
+  podUid: string;
+  /** Without another request the agent resumes the pod after this time, unless it holds. Milliseconds. */
+  leaseMilliseconds: number;
+  transfer: Transfer;
+  containers: {
+    name: string;
+    /** What the archive is to name as its base image (`rootfsImageRef` of config.dump). */
+    rootfsImageRef: string;
+  }[];
+  /** The pod's volumes of type emptyDir; their content travels with it. */
+  volumes: string[];
+  /** Where the archives go. */
+  destination: { address: string; repository: string };
+}
+
+export type SourceErrorStep = 'freeze' | 'checkpoint' | 'ship' | 'lease';
+
+export interface SourceView {
+  revision: number;
+  state: SourceState;
+  /** When the last container was paused. RFC 3339, this node's clock. */
+  frozenAt?: string;
+  leaseExpiresAt?: string;
+  /** What went wrong; the pod was resumed, unless `state` says otherwise. */
+  error?: { step: SourceErrorStep; message: string };
+  containers: { name: string; archiveBytes?: number; bytesSent: number; digest?: string }[];
+}
+
+/** Where the destination's agent is to get to. */
+export type TargetGoal = 'Prepared' | 'Serving' | 'Revoked' | 'Committed';
+
+export type TargetState = 'Unknown' | 'Prepared' | 'Complete' | 'Serving' | 'Revoked' | 'Committed';
+
+export interface TargetRequest {
+  goal: TargetGoal;
+  namespace: string;
+  /** Name of the target pod; known from the switch on. */
+  pod?: string;
+  transfer: Transfer;
+  containers: { name: string; baseImage: string }[];
+  volumes: string[];
+}
+
+export interface TargetView {
+  revision: number;
+  state: TargetState;
+  /** Unguessable; the source pushes here and the kubelet pulls from here. */
+  repository?: string;
+  containers: {
+    name: string;
+    /** Base image as served on this node's loopback, by digest. */
+    rootfsImageRef: string;
+    checkpointImage: string;
+    /** Digest of the checkpoint image, once it is here whole. */
+    digest?: string;
+    /** When the runtime started the container. RFC 3339, this node's clock. */
+    startedAt?: string;
+  }[];
+  error?: { message: string };
+}
+
+/** What the planner knows of an agent right now. */
+export type Observed<View> = { reachable: true; view: View } | { reachable: false; message: string };
+
+/** The names in the certificates of podferry's own processes (src/kube/certificates.ts). */
+export const tlsNames = { agent: 'agent.podferry.internal', controller: 'controller.podferry.internal' } as const;

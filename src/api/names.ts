@@ -1,0 +1,54 @@
+/**
+ * Every name that podferry puts into the API: group, annotations, labels, finalizer. One place, so that the webhook,
+ * the controller, the manifests and the tests cannot disagree.
+ */
+
+export const group = 'podferry.io';
+export const version = 'v1alpha1';
+export const apiVersion = `${group}/${version}`;
+
+/** What people put on pods. */
+export const userAnnotations = {
+  /** On a running pod: `NODE` or `auto`; the pod moves. Taken off when the migration ends. */
+  migrateTo: 'podferry.io/migrate-to',
+  /** On a new pod: `POD` or `POD/CONTAINER`; the new pod continues that pod. */
+  migrateFrom: 'podferry.io/migrate-from',
+  /** On a new pod beside `migrate-from`: the node it goes to. */
+  destination: 'podferry.io/destination',
+} as const;
+
+/** What podferry itself puts on pods; nobody else may (ValidatingAdmissionPolicy `podferry-internal-annotations`). */
+export const internalAnnotations = {
+  /** On a pod with `migrate-to`: the uid of the admission request that was allowed to ask for it. */
+  request: 'podferry.io/request',
+  /** On a target pod: the name of its Migration. */
+  migration: 'podferry.io/migration',
+  /** On a target pod: the uid of its Migration; says that the pod was rewritten by the webhook for just that one. */
+  migrationUid: 'podferry.io/migration-uid',
+  /** On a target pod: JSON object, container name → the image the owner asked for. */
+  originalImages: 'podferry.io/original-images',
+  /** On a target pod: JSON object, container name → its base image by digest, for the next migration. */
+  baseImages: 'podferry.io/base-images',
+  /** On a target pod: JSON array, the names of init containers that have done their work on the source. */
+  completedInitContainers: 'podferry.io/completed-init-containers',
+} as const;
+
+export const labels = {
+  /** Namespace label that opts in: `"true"`. */
+  enabled: 'podferry.io/enabled',
+  /** On the placeholder pod and the released source pod: the name of the Migration (cut to 63 characters). */
+  migration: 'podferry.io/migration',
+  /** On podferry's helper pods: `placeholder`; on a source released from its owner: `source`. */
+  role: 'podferry.io/role',
+  managedBy: 'app.kubernetes.io/managed-by',
+  name: 'app.kubernetes.io/name',
+  component: 'app.kubernetes.io/component',
+} as const;
+
+export const roles = { placeholder: 'placeholder', source: 'source' } as const;
+
+/** On Migrations: nothing of a migration may be left on nodes when its object goes. */
+export const finalizer = 'podferry.io/migration';
+
+/** The value of `migrate-to` that leaves the choice of the node to the scheduler. */
+export const autoDestination = 'auto';

@@ -1,0 +1,53 @@
+/**
+ * Reasons of conditions and events (the same words in both). Stable: people alert on them.
+ * docs/reasons.md lists what each means and what to do.
+ */
+export const reasons = {
+  // On the way
+  accepted: 'Accepted',
+  choosingDestination: 'ChoosingDestination',
+  prepared: 'Prepared',
+  frozen: 'Frozen',
+  checkpointed: 'Checkpointed',
+  shipped: 'Shipped',
+  switching: 'Switching',
+  restoring: 'Restoring',
+  committed: 'Committed',
+  succeeded: 'Succeeded',
+  rollingBack: 'RollingBack',
+
+  // Refused: nothing was touched
+  podNotFound: 'PodNotFound',
+  containerNotFound: 'ContainerNotFound',
+  podNotRunning: 'PodNotRunning',
+  podNotSupported: 'PodNotSupported',
+  alreadyMigrating: 'AlreadyMigrating',
+  alreadyThere: 'AlreadyThere',
+  namespaceNotEnabled: 'NamespaceNotEnabled',
+  destinationNotFound: 'DestinationNotFound',
+  destinationNotReady: 'DestinationNotReady',
+  destinationCannotTakePod: 'DestinationCannotTakePod',
+  agentUnavailable: 'AgentUnavailable',
+  placeholderRejected: 'PlaceholderRejected',
+  baseImageUnavailable: 'BaseImageUnavailable',
+
+  // Failed before the switch: the source runs on
+  freezeFailed: 'FreezeFailed',
+  checkpointFailed: 'CheckpointFailed',
+  shippingFailed: 'ShippingFailed',
+  holdFailed: 'HoldFailed',
+  timedOut: 'TimedOut',
+  cancelled: 'Cancelled',
+  sourceChanged: 'SourceChanged',
+
+  // Failed after the switch: rolled back
+  targetNotCreated: 'TargetNotCreated',
+  restoreFailed: 'RestoreFailed',
+
+  // Waits for an operator
+  destinationUnreachable: 'DestinationUnreachable',
+  sourceUnreachable: 'SourceUnreachable',
+  sourceLost: 'SourceLost',
+} as const;
+
+export type Reason = (typeof reasons)[keyof typeof reasons];

@@ -1,0 +1,56 @@
+import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
+import type { Migration } from '../api/migration.ts';
+import type { Pod } from '../api/pod.ts';
+import type { Action } from '../plan/migration/index.ts';
+import type { Agents } from './agents.ts';
+
+/** What the actions need of the API server. Every call is safe to repeat; what is already so is no error. */
+export interface ClusterPorts {
+  createPod(namespace: string, pod: Pod, signal: AbortSignal): Promise<void>;
+  /** Deletes just that pod (uid); one that is gone is no error. */
+  deletePod(namespace: string, name: string, uid: string, gracePeriodSeconds: number, signal: AbortSignal): Promise<void>;
+  /** Merge patch of the metadata of just that pod (uid); one that is gone is no error. */
+  patchPod(namespace: string, name: string, uid: string, metadata: object, signal: AbortSignal): Promise<void>;
+  patchMigration(migration: Migration, metadata: object, signal: AbortSignal): Promise<void>;
+  deleteMigration(migration: Migration, signal: AbortSignal): Promise<void>;
+}
+
+export type Act = (migration: Migration, action: Action, signal: AbortSignal) => Promise<void>;
+
+/** Carries out what the planner said; no decisions here. */
+export function actor(cluster: ClusterPorts, agents: Agents): Act {
+  return async (migration, action, signal) => {
+    const { namespace = '', uid = '' } = migration.metadata;
+    switch (action.type) {
+      case 'addFinalizer':
+        return cluster.patchMigration(migration, { finalizers: [...(migration.metadata.finalizers ?? []), finalizer] }, signal);
+      case 'removeFinalizer':
+        return cluster.patchMigration(migration, { finalizers: (migration.metadata.finalizers ?? []).filter((name) => name !== finalizer) }, signal);
+      case 'deleteMigration':
+        return cluster.deleteMigration(migration, signal);
+      case 'createPod':
+        return cluster.createPod(namespace, action.pod, signal);
+      case 'deletePod':
+        return cluster.deletePod(namespace, action.name, action.uid, action.gracePeriodSeconds, signal);
+      case 'releasePod':
+        return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.labels), ...action.add } }, signal);
+      case 'giveBackPod':
+        return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
+      case 'clearRequest':
+        return cluster.patchPod(namespace, action.pod, action.uid, { annotations: without([userAnnotations.migrateTo, internalAnnotations.request]) }, signal);
+      case 'setSource':
+        return agents.setSource(action.nodeName, uid, action.request, signal);
+      case 'setTarget':
+        return agents.setTarget(action.nodeName, uid, action.request, signal);
+      case 'forgetSource':
+        return agents.forget('sources', action.nodeName, uid, signal);
+      case 'forgetTarget':
+        return agents.forget('targets', action.nodeName, uid, signal);
+    }
+  };
+}
+
+/** Keys that a merge patch (RFC 7386) takes away. */
+function without(keys: string[]): Record<string, null> {
+  return Object.fromEntries(keys.map((key) => [key, null]));
+}

@@ -1,0 +1,92 @@
+import { finalizer } from '../../api/names.ts';
+import type { MigrationStatus, SwitchKind } from '../../api/migration.ts';
+import type { Node, Pod } from '../../api/pod.ts';
+import { isReady } from '../../api/pod.ts';
+import { reasons } from '../../api/reasons.ts';
+import { baseImages } from '../pods/images.ts';
+import { controllerOf, type Refusal, refusePod, refusePodNow } from '../pods/support.ts';
+import { completionIndex, recreatable } from '../pods/target.ts';
+import type { Observation, Plan } from './observation.ts';
+import { advance, refuse } from './progress.ts';
+
+/** Pending: say no where it cannot be, else write down what is to be moved. Nothing is touched yet. */
+export function accept(observation: Observation): Plan {
+  const { migration, sourcePod } = observation;
+  if (migration.metadata.deletionTimestamp) return refuse(observation, reasons.cancelled, 'the Migration was deleted before it began');
+  const refusal = refuseMigration(observation);
+  if (refusal) return refuse(observation, refusal.reason, refusal.message);
+  // refuseMigration has seen the pod; the type does not know it.
+  const pod = sourcePod as Pod;
+  if (!migration.metadata.finalizers?.includes(finalizer)) return { actions: [{ type: 'addFinalizer' }] };
+
+  const switchKind = switchKindOf(observation, pod);
+  const owner = controllerOf(pod);
+  const index = completionIndex(pod);
+  const source: MigrationStatus['source'] = {
+    name: pod.metadata.name,
+    uid: pod.metadata.uid ?? '',
+    nodeName: pod.spec.nodeName ?? '',
+    wasReady: isReady(pod),
+    ...(owner ? { owner: { apiVersion: owner.apiVersion, kind: owner.kind, name: owner.name, uid: owner.uid } } : {}),
+    ...(switchKind === 'Release' ? { labels: pod.metadata.labels ?? {} } : {}),
+    ...(switchKind === 'Recreate' ? { manifest: recreatable(pod) as unknown as Record<string, unknown> } : {}),
+    ...(index === undefined ? {} : { completionIndex: index }),
+  };
+  const containers = baseImages(pod).map(({ name, image, baseImage }) => ({ name, image, baseImage }));
+  const goal = migration.spec.destination?.nodeName ?? 'a node that the scheduler chooses';
+  return advance(
+    observation,
+    'Preparing',
+    { switchKind, source, containers, attempts: (migration.status?.attempts ?? 0) + 1 },
+    { step: 'accepted', reason: reasons.accepted, message: `pod ${pod.metadata.name} on node ${source.nodeName} is to move to ${goal}` },
+  );
+}
+
+/** Why this migration cannot be, or undefined. Also what `kubectl ferry` and the webhook tell people beforehand. */
+export function refuseMigration(observation: Observation): Refusal | undefined {
+  const { migration, sourcePod, earlierMigration, namespaceEnabled } = observation;
+  const namespace = migration.metadata.namespace ?? '';
+  if (!namespaceEnabled) {
+    return {
+      reason: reasons.namespaceNotEnabled,
+      message: `namespace ${namespace} is not enabled for podferry: kubectl label namespace ${namespace} podferry.io/enabled=true`,
+    };
+  }
+  if (!sourcePod) return { reason: reasons.podNotFound, message: `there is no pod ${namespace}/${migration.spec.pod}` };
+  if (earlierMigration) {
+    return { reason: reasons.alreadyMigrating, message: `pod ${namespace}/${migration.spec.pod} is already moved by Migration ${earlierMigration}` };
+  }
+  return refusePod(sourcePod) ?? refusePodNow(sourcePod) ?? refuseProvided(observation, sourcePod) ?? refuseDestination(observation, sourcePod);
+}
+
+function refuseProvided({ migration }: Observation, pod: Pod): Refusal | undefined {
+  const owner = controllerOf(pod);
+  if (!migration.spec.targetPod || !owner) return undefined;
+  return {
+    reason: reasons.podNotSupported,
+    message: `pod ${pod.metadata.name} belongs to ${owner.kind} ${owner.name}, which would replace it; annotate it with podferry.io/migrate-to instead of creating another pod`,
+  };
+}
+
+function refuseDestination({ migration, destinationNode }: Observation, pod: Pod): Refusal | undefined {
+  const name = migration.spec.destination?.nodeName;
+  if (!name) return undefined;
+  if (name === pod.spec.nodeName) return { reason: reasons.alreadyThere, message: `pod ${pod.metadata.name} already runs on node ${name}` };
+  if (!destinationNode) return { reason: reasons.destinationNotFound, message: `there is no node ${name}` };
+  return refuseNode(destinationNode);
+}
+
+/** Why a node cannot be a destination now. */
+export function refuseNode(node: Node): Refusal | undefined {
+  const { name } = node.metadata;
+  const ready = node.status?.conditions?.find((condition) => condition.type === 'Ready')?.status;
+  if (ready !== 'True') return { reason: reasons.destinationNotReady, message: `node ${name} is not Ready` };
+  if (node.spec?.unschedulable) return { reason: reasons.destinationCannotTakePod, message: `node ${name} is cordoned` };
+  return undefined;
+}
+
+function switchKindOf({ migration }: Observation, pod: Pod): SwitchKind {
+  if (migration.spec.targetPod) return 'Provided';
+  const kind = controllerOf(pod)?.kind;
+  return kind === undefined || kind === 'StatefulSet' ? 'Recreate' : 'Release';
+}

@@ -1,0 +1,53 @@
+import { reasons } from '../../api/reasons.ts';
+import { shortHash } from '../hash.ts';
+import type { Migration } from '../../api/migration.ts';
+import type { Observation, Plan } from './observation.ts';
+import { sourceChanged } from './prepare.ts';
+import { advance, rollBack, statusOf, wait } from './progress.ts';
+import { sourceRequest, targetRequest } from './requests.ts';
+
+/**
+ * Holding: from here the source's agent never resumes the pod by itself, and the destination serves the checkpoint for
+ * a target whose name is fixed now. Only when both have written that down does the switch begin.
+ */
+export function hold(observation: Observation): Plan {
+  const { source, destination, settings } = observation;
+  const status = statusOf(observation);
+  const gone = sourceChanged(observation);
+  if (gone) return rollBack(observation, gone.reason, gone.message);
+  const nodeName = status.source?.nodeName ?? '';
+  const targetNode = status.target?.nodeName ?? '';
+  if (!status.target?.name) {
+    const name = targetName(observation.migration);
+    return wait(observation, reasons.switching, `the target will be pod ${name} on node ${targetNode}`, { status: { ...status, target: { nodeName: targetNode, name } } });
+  }
+  if (!source?.reachable || !destination?.reachable) {
+    // Its lease may have run out meanwhile; whether it has is for its agent to say, so there is no deadline here.
+    return wait(observation, reasons.sourceUnreachable, 'waiting for the agents of the source and the destination to answer', { requeueAfter: 1000 });
+  }
+  if (source.view.state !== 'Shipped' && source.view.state !== 'Held') {
+    return rollBack(observation, reasons.holdFailed, source.view.error?.message ?? `pod ${status.source?.name} was resumed on node ${nodeName} before the switch`);
+  }
+  if (destination.view.state !== 'Complete' && destination.view.state !== 'Serving') {
+    return rollBack(observation, reasons.shippingFailed, `node ${targetNode} has lost the archives`);
+  }
+  if (source.view.state !== 'Held' || destination.view.state !== 'Serving') {
+    return wait(observation, reasons.switching, `holding pod ${status.source?.name} on node ${nodeName}`, {
+      actions: [
+        { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
+        { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
+      ],
+      requeueAfter: settings.leaseMilliseconds / 3,
+    });
+  }
+  return advance(observation, 'Switching', {}, { step: 'held', reason: reasons.switching, message: `switching to pod ${status.target.name} on node ${targetNode}` });
+}
+
+/** The only name the target can have. Names made from a prefix look as the owner's own would. */
+function targetName(migration: Migration): string {
+  const { source, switchKind, attempts } = migration.status ?? {};
+  if (switchKind === 'Provided') return migration.spec.targetPod ?? '';
+  if (switchKind === 'Recreate') return source?.name ?? '';
+  const prefix = (source?.name ?? '').replace(/[a-z0-9]{5}$/, '');
+  return `${prefix}${shortHash(`${migration.metadata.uid}/${attempts}`)}`;
+}

@@ -1,0 +1,132 @@
+import type { SourceView } from '../../api/agent.ts';
+import type { ContainerStatus, MigrationStatus, Phase, Step } from '../../api/migration.ts';
+import { timeoutsOf } from '../../api/migration.ts';
+import { type Reason, reasons } from '../../api/reasons.ts';
+import { explainCriu } from '../criu-advice.ts';
+import type { Observation, Plan } from './observation.ts';
+import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
+import { sourceChanged } from './prepare.ts';
+import { sourceRequest } from './requests.ts';
+
+/**
+ * Freezing, Checkpointing, Shipping: the source's agent does these three in one go, so that no frozen millisecond is
+ * spent on asking; here they are followed, the lease is renewed, and the time is bounded.
+ */
+export function move(observation: Observation): Plan {
+  const { migration, source, destination, settings } = observation;
+  const status = statusOf(observation);
+  const gone = sourceChanged(observation);
+  if (gone) return rollBack(observation, gone.reason, gone.message);
+  const nodeName = status.source?.nodeName ?? '';
+  const { freezeSeconds } = timeoutsOf(migration);
+  const left = timeLeft(observation, 'prepared', freezeSeconds);
+  if (left <= 0) return rollBack(observation, reasons.timedOut, `the archives were not on the destination within ${freezeSeconds} s`);
+  if (!source?.reachable) {
+    return wait(observation, reasons.sourceUnreachable, `podferry's agent on node ${nodeName} does not answer: ${source?.message ?? 'no agent pod is ready there'}`, {
+      requeueAfter: Math.min(left, 1000),
+    });
+  }
+  if (!destination?.reachable) {
+    return wait(observation, reasons.destinationUnreachable, `podferry's agent on node ${status.target?.nodeName} does not answer: ${destination?.message ?? 'no agent pod is ready there'}`, {
+      requeueAfter: Math.min(left, 1000),
+    });
+  }
+  const { view } = source;
+  if (view.error) return rollBack(observation, failureReasons[view.error.step], explainCriu(view.error.message));
+  // The record that said where to push to is gone with the destination's disk.
+  if (destination.view.state === 'Unknown') return rollBack(observation, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
+
+  if (view.state === 'Unknown' || view.state === 'Running') {
+    if (status.phase !== 'Freezing') return rollBack(observation, reasons.freezeFailed, `node ${nodeName} has forgotten the migration; the pod runs`);
+    return wait(observation, reasons.frozen, `freezing pod ${status.source?.name} on node ${nodeName}`, {
+      actions: [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Shipped') }],
+      requeueAfter: settings.leaseMilliseconds / 3,
+    });
+  }
+  const arrived = destination.view.state === 'Complete';
+  if (view.state === 'Shipped' && arrived) {
+    return advance(
+      observation,
+      'Holding',
+      { ...following(observation, view), ...arrival(observation) },
+      { step: 'shipped', reason: reasons.shipped, message: `the archives of pod ${status.source?.name} are on node ${status.target?.nodeName}, complete and verified` },
+    );
+  }
+  const waitFor: NonNullable<Plan['waitFor']> = [
+    { side: 'source', nodeName, revision: view.revision },
+    { side: 'destination', nodeName: status.target?.nodeName ?? '', revision: destination.view.revision },
+  ];
+  const renewal = leaseIsDue(observation, view) ? [{ type: 'setSource' as const, nodeName, request: sourceRequest(observation, 'Shipped') }] : [];
+  const { phase, step, reason, message } = progressWords(observation, view);
+  const change = following(observation, view);
+  if (phase !== status.phase) {
+    return advance(observation, phase, change, { ...(step ? { step } : {}), reason, message }, { waitFor, actions: renewal, requeueAfter: settings.leaseMilliseconds / 3 });
+  }
+  return wait(observation, reason, message, {
+    status: { ...status, ...change },
+    waitFor,
+    actions: renewal,
+    requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
+  });
+}
+
+const failureReasons: Record<NonNullable<SourceView['error']>['step'], Reason> = {
+  freeze: reasons.freezeFailed,
+  checkpoint: reasons.checkpointFailed,
+  ship: reasons.shippingFailed,
+  lease: reasons.timedOut,
+};
+
+function leaseIsDue({ now, settings }: Observation, view: SourceView): boolean {
+  return view.leaseExpiresAt !== undefined && Date.parse(view.leaseExpiresAt) - now < (settings.leaseMilliseconds * 2) / 3;
+}
+
+function progressWords(observation: Observation, view: SourceView): { phase: Phase; step?: Step; reason: Reason; message: string } {
+  const { source } = statusOf(observation);
+  const pod = `pod ${source?.name}`;
+  switch (view.state) {
+    case 'Checkpointed':
+    case 'Shipped':
+    case 'Held': {
+      const total = view.containers.reduce((sum, container) => sum + (container.archiveBytes ?? 0), 0);
+      const sent = view.containers.reduce((sum, container) => sum + container.bytesSent, 0);
+      const percent = total > 0 ? Math.min(100, Math.floor((sent * 100) / total)) : 0;
+      return { phase: 'Shipping', step: 'checkpointed', reason: reasons.checkpointed, message: `shipping ${pod}: ${percent} % of ${total} bytes` };
+    }
+    case 'Frozen':
+      return { phase: 'Checkpointing', step: 'frozen', reason: reasons.frozen, message: `${pod} is frozen on node ${source?.nodeName}; its containers are checkpointed` };
+    case 'Freezing':
+    case 'Running':
+    case 'Unknown':
+      return { phase: 'Freezing', reason: reasons.prepared, message: `freezing ${pod} on node ${source?.nodeName}` };
+  }
+}
+
+/** What the views say of the containers, for status. The time of the freeze is the agent's, not that of hearing of it. */
+function following(observation: Observation, view: SourceView): Partial<MigrationStatus> {
+  const status = statusOf(observation);
+  const containers: ContainerStatus[] = (status.containers ?? []).map((container) => {
+    const seen = view.containers.find((candidate) => candidate.name === container.name);
+    if (!seen) return container;
+    return {
+      ...container,
+      bytesSent: seen.bytesSent,
+      ...(seen.archiveBytes === undefined ? {} : { archiveBytes: seen.archiveBytes }),
+    };
+  });
+  const frozen = view.frozenAt ? { steps: { ...status.steps, frozen: microTime(Date.parse(view.frozenAt)) } } : {};
+  return { containers, bytesSent: containers.reduce((sum, container) => sum + (container.bytesSent ?? 0), 0), ...frozen };
+}
+
+function arrival(observation: Observation): Partial<MigrationStatus> {
+  const { destination, source } = observation;
+  const containers = source?.reachable ? following(observation, source.view).containers : statusOf(observation).containers;
+  if (!destination?.reachable) return {};
+  return {
+    containers: (containers ?? []).map((container) => {
+      const seen = destination.view.containers.find((candidate) => candidate.name === container.name);
+      if (!seen) return container;
+      return { ...container, checkpointImage: seen.checkpointImage, ...(seen.digest ? { digest: seen.digest } : {}) };
+    }),
+  };
+}

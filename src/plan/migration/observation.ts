@@ -1,0 +1,71 @@
+import type { Observed, SourceRequest, SourceView, TargetRequest, TargetView } from '../../api/agent.ts';
+import type { Migration, MigrationStatus } from '../../api/migration.ts';
+import type { Node, Pod } from '../../api/pod.ts';
+
+/** All that the planner looks at. What is not there yet is undefined; what cannot be known is said so. */
+export interface Observation {
+  /** Milliseconds since the epoch. */
+  now: number;
+  migration: Migration;
+  /** The pod that bears the source's name now; may be another than the one that was accepted (compare uids). */
+  sourcePod: Pod | undefined;
+  /** The pod that bears the target's name now, once there is such a name. */
+  targetPod: Pod | undefined;
+  placeholder: Pod | undefined;
+  /** Another migration of the same pod that is not finished and came first. */
+  earlierMigration: string | undefined;
+  namespaceEnabled: boolean;
+  /** The node named in the spec, or the one that was chosen. */
+  destinationNode: Node | undefined;
+  /** Asked only from the phase on in which the agent has a part. */
+  source: Observed<SourceView> | undefined;
+  destination: Observed<TargetView> | undefined;
+  /** Address of the destination's agent as other agents reach it, host:port. */
+  destinationAddress: string | undefined;
+  settings: Settings;
+}
+
+/** What the administrator set for all migrations. */
+export interface Settings {
+  /** An image that just waits, for the placeholder. */
+  placeholderImage: string;
+  /** How long an agent keeps a pod frozen without hearing from the controller. Milliseconds. */
+  leaseMilliseconds: number;
+}
+
+/** One thing to do. Each can be repeated, and may be cut off at any point: the next observation shows how far it came. */
+export type Action =
+  | { type: 'addFinalizer' }
+  | { type: 'removeFinalizer' }
+  | { type: 'deleteMigration' }
+  | { type: 'createPod'; pod: Pod }
+  | { type: 'deletePod'; name: string; uid: string; gracePeriodSeconds: number }
+  /** Takes the pod's labels off, so that its owner lets it go. */
+  | { type: 'releasePod'; name: string; uid: string; labels: string[]; add: Record<string, string> }
+  /** Gives the labels back, so that its owner adopts it again. */
+  | { type: 'giveBackPod'; name: string; uid: string; labels: Record<string, string>; remove: string[] }
+  | { type: 'clearRequest'; pod: string; uid: string }
+  | { type: 'setSource'; nodeName: string; request: SourceRequest }
+  | { type: 'forgetSource'; nodeName: string }
+  | { type: 'setTarget'; nodeName: string; request: TargetRequest }
+  | { type: 'forgetTarget'; nodeName: string };
+
+export interface EventNote {
+  type: 'Normal' | 'Warning';
+  reason: string;
+  message: string;
+}
+
+/**
+ * What comes next. `status` is written before the actions are done, so that whoever carries on after a crash knows
+ * what may have been started. With nothing but a wait the planner is satisfied until something changes.
+ */
+export interface Plan {
+  status?: MigrationStatus;
+  actions: Action[];
+  /** Wait for an agent's view to change past this revision. */
+  waitFor?: { side: 'source' | 'destination'; nodeName: string; revision: number }[];
+  /** Look again after this time even if nothing changes. Milliseconds. */
+  requeueAfter?: number;
+  events?: EventNote[];
+}

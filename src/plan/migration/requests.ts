@@ -1,0 +1,44 @@
+import type { SourceGoal, SourceRequest, TargetGoal, TargetRequest } from '../../api/agent.ts';
+import { emptyDirs } from '../pods/images.ts';
+import type { Pod } from '../../api/pod.ts';
+import type { Observation } from './observation.ts';
+import { statusOf } from './progress.ts';
+
+/** What the destination's agent is asked. */
+export function targetRequest(observation: Observation, goal: TargetGoal): TargetRequest {
+  const { migration } = observation;
+  const status = statusOf(observation);
+  return {
+    goal,
+    namespace: migration.metadata.namespace ?? '',
+    transfer: migration.spec.transfer ?? 'Direct',
+    containers: (status.containers ?? []).map((container) => ({ name: container.name, baseImage: container.baseImage ?? '' })),
+    volumes: volumesOf(observation),
+    ...(status.target?.name ? { pod: status.target.name } : {}),
+  };
+}
+
+/** What the source's agent is asked. */
+export function sourceRequest(observation: Observation, goal: SourceGoal): SourceRequest {
+  const { migration, destination, destinationAddress, settings } = observation;
+  const { source } = statusOf(observation);
+  const prepared = destination?.reachable ? destination.view : undefined;
+  return {
+    goal,
+    namespace: migration.metadata.namespace ?? '',
+    pod: source?.name ?? '',
+    podUid: source?.uid ?? '',
+    leaseMilliseconds: settings.leaseMilliseconds,
+    transfer: migration.spec.transfer ?? 'Direct',
+    containers: (prepared?.containers ?? []).map((container) => ({ name: container.name, rootfsImageRef: container.rootfsImageRef })),
+    volumes: volumesOf(observation),
+    destination: { address: destinationAddress ?? '', repository: prepared?.repository ?? '' },
+  };
+}
+
+function volumesOf(observation: Observation): string[] {
+  const { sourcePod, migration } = observation;
+  const manifest = migration.status?.source?.manifest as Pod | undefined;
+  const pod = sourcePod?.metadata.uid === migration.status?.source?.uid ? sourcePod : manifest;
+  return pod ? emptyDirs(pod) : [];
+}

@@ -1,0 +1,93 @@
+import { internalAnnotations, labels, roles } from '../../api/names.ts';
+import { timeoutsOf } from '../../api/migration.ts';
+import type { Pod } from '../../api/pod.ts';
+import { reasons } from '../../api/reasons.ts';
+import type { Action, Observation, Plan } from './observation.ts';
+import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
+
+/** Switching: the source, frozen for good, makes room; the pod that appears under the target's name is the target. */
+export function switchOver(observation: Observation): Plan {
+  const { migration, targetPod, sourcePod, placeholder } = observation;
+  const status = statusOf(observation);
+  const { source, target } = status;
+  if (!source || !target?.name) return rollBack(observation, reasons.targetNotCreated, 'the status lost its source or target');
+  if (targetPod && isTarget(observation, targetPod)) {
+    return advance(
+      observation,
+      'Restoring',
+      { target: { ...target, uid: targetPod.metadata.uid ?? '' } },
+      { step: 'created', reason: reasons.restoring, message: `pod ${target.name} is restored on node ${target.nodeName}` },
+    );
+  }
+  if (migration.metadata.deletionTimestamp) return rollBack(observation, reasons.cancelled, 'the Migration was deleted');
+  const { switchSeconds } = timeoutsOf(migration);
+  const left = timeLeft(observation, 'held', switchSeconds);
+  if (left <= 0) {
+    return rollBack(observation, reasons.targetNotCreated, `pod ${target.name} was not created within ${switchSeconds} s; ${whyNot(status.switchKind, source.owner?.kind)}`);
+  }
+  const room: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
+  return wait(observation, reasons.switching, `waiting for pod ${target.name} to be created`, {
+    actions: [...room, ...makeRoom(observation, sourcePod)],
+    requeueAfter: left,
+  });
+}
+
+function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[] {
+  const { migration, targetPod } = observation;
+  const { source, switchKind } = statusOf(observation);
+  if (!source) return [];
+  const present = sourcePod?.metadata.uid === source.uid ? sourcePod : undefined;
+  switch (switchKind) {
+    case 'Release': {
+      if (!present || present.metadata.labels?.[labels.role] === roles.source) return [];
+      return [
+        {
+          type: 'releasePod',
+          name: source.name,
+          uid: source.uid,
+          labels: Object.keys(present.metadata.labels ?? {}),
+          add: { [labels.role]: roles.source, [labels.migration]: migration.metadata.name.slice(0, 63), [labels.managedBy]: 'podferry' },
+        },
+      ];
+    }
+    case 'Recreate': {
+      if (present) return [{ type: 'deletePod', name: source.name, uid: source.uid, gracePeriodSeconds: 0 }, recreation(observation)];
+      // Its owner was faster than the webhook was up: a pod without the memory, under the name the memory needs.
+      if (targetPod) return [{ type: 'deletePod', name: targetPod.metadata.name, uid: targetPod.metadata.uid ?? '', gracePeriodSeconds: 0 }];
+      return [recreation(observation)];
+    }
+    case 'Provided':
+    case undefined:
+      return [];
+  }
+}
+
+/** The source's own manifest; the webhook makes the target of it as it does of an owner's. */
+function recreation(observation: Observation): Action {
+  const { migration } = observation;
+  const manifest = statusOf(observation).source?.manifest as unknown as Pod;
+  return {
+    type: 'createPod',
+    pod: {
+      ...manifest,
+      metadata: {
+        ...manifest.metadata,
+        annotations: { ...manifest.metadata.annotations, [internalAnnotations.migration]: migration.metadata.name },
+      },
+    },
+  };
+}
+
+export function removal(pod: Pod): Action {
+  return { type: 'deletePod', name: pod.metadata.name, uid: pod.metadata.uid ?? '', gracePeriodSeconds: 0 };
+}
+
+/** Whether a pod is this migration's target: rewritten by the webhook for it, not merely of that name. */
+export function isTarget({ migration }: Observation, pod: Pod): boolean {
+  return pod.metadata.annotations?.[internalAnnotations.migrationUid] === migration.metadata.uid;
+}
+
+function whyNot(switchKind: string | undefined, ownerKind: string | undefined): string {
+  if (switchKind === 'Provided') return 'create the pod again to go on from a new checkpoint';
+  return `see the events of its ${ownerKind ?? 'namespace'} (a quota or another webhook may refuse it) and whether podferry-webhook runs`;
+}

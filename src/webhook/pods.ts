@@ -1,0 +1,104 @@
+import { compare } from 'fast-json-patch';
+import { internalAnnotations, userAnnotations } from '../api/names.ts';
+import type { Migration } from '../api/migration.ts';
+import type { Pod } from '../api/pod.ts';
+import { refusePod, refusePodNow } from '../plan/pods/support.ts';
+import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
+import { shortHash } from '../plan/hash.ts';
+import { becomeTarget } from './provided.ts';
+import { type AdmissionRequest, forbid, invalid, pass, type UserInfo, type Verdict } from './review.ts';
+
+/** How the webhook looks at the cluster; real in `run.ts`. */
+export interface WebhookPorts {
+  /** Whether the user may create Migrations in the namespace (SubjectAccessReview). */
+  mayMigrate(user: UserInfo, namespace: string, signal: AbortSignal): Promise<{ allowed: boolean; reason: string }>;
+  /** Migrations of the namespace that are under way, from a cache that may lag. */
+  activeMigrations(namespace: string): Migration[];
+  /** Straight from the API server. */
+  getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
+  createMigration(migration: Migration, signal: AbortSignal): Promise<Migration>;
+  getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
+  /** Resolves at the next change of the Migration, at the latest after `limit` milliseconds. */
+  nextChange(namespace: string, name: string, limit: number, signal: AbortSignal): Promise<void>;
+  /** The user name of podferry's own controller. */
+  controllerUser: string;
+  now(): number;
+}
+
+/** What the webhook says to a request about a pod. Without side effects, except for `migrate-from` outside of a dry run. */
+export async function reviewPod(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
+  if (request.operation === 'UPDATE') return reviewUpdate(ports, request, signal);
+  if (request.operation === 'CREATE') return reviewCreate(ports, request, signal);
+  return pass;
+}
+
+/** A running pod is asked to move: whoever asks must be allowed to create Migrations. */
+async function reviewUpdate(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
+  const pod = request.object as Pod;
+  const wanted = pod.metadata.annotations?.[userAnnotations.migrateTo];
+  const before = request.oldObject?.metadata.annotations?.[userAnnotations.migrateTo];
+  if (wanted === undefined || wanted === before) return pass;
+  const namespace = request.namespace ?? '';
+  if (!isNodeName(wanted)) return invalid(`${userAnnotations.migrateTo}: ${JSON.stringify(wanted)} is neither the name of a node nor "auto"`);
+  const access = await ports.mayMigrate(request.userInfo, namespace, signal);
+  if (!access.allowed) return forbid(mayNot(request.userInfo, namespace, access.reason));
+  const refusal = refusePod(pod) ?? refusePodNow(pod);
+  if (refusal) return invalid(refusal.message);
+  const active = ports.activeMigrations(namespace).find((migration) => migration.spec.pod === pod.metadata.name);
+  if (active) return invalid(`pod ${pod.metadata.name} is already moved by Migration ${active.metadata.name}`);
+  return { allow: true, pod: annotated(pod, { [internalAnnotations.request]: request.uid }) };
+}
+
+async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
+  const pod = request.object as Pod;
+  const namespace = request.namespace ?? '';
+  const annotations = pod.metadata.annotations ?? {};
+  // Invoked again for the same pod (reinvocationPolicy IfNeeded): it is a target already.
+  if (annotations[internalAnnotations.migrationUid] && request.userInfo.username === ports.controllerUser) return pass;
+  if (annotations[userAnnotations.migrateFrom] !== undefined) return becomeTarget(ports, request, signal);
+  if (annotations[userAnnotations.migrateTo] !== undefined) {
+    return invalid(`${userAnnotations.migrateTo} belongs on a running pod, not on a new one (or on a template, whose pods would move without end)`);
+  }
+  const named = annotations[internalAnnotations.migration];
+  const candidates = ports.activeMigrations(namespace).filter((migration) =>
+    named ? migration.metadata.name === named : migration.status?.source?.owner && mayConcern(migration, pod),
+  );
+  // Several pods of one owner may be on their way at once: their replacements spread over them by the request's uid.
+  candidates.sort((left, right) => order(request, left).localeCompare(order(request, right)));
+  for (const cached of candidates) {
+    const migration = await ports.getMigration(namespace, cached.metadata.name, signal);
+    if (!migration || !isAwaitedBy(migration, { ...pod, metadata: { ...pod.metadata, namespace } })) continue;
+    const name = migration.status?.target?.name ?? '';
+    const taken = pod.metadata.name ? undefined : await ports.getPod(namespace, name, signal);
+    if (taken) continue;
+    return { allow: true, pod: toTarget(migration, pod) };
+  }
+  if (named) return forbid(`Migration ${named} does not wait for pod ${pod.metadata.name}`);
+  return pass;
+}
+
+function mayConcern(migration: Migration, pod: Pod): boolean {
+  const owner = migration.status?.source?.owner;
+  return pod.metadata.ownerReferences?.some((reference) => reference.controller && reference.uid === owner?.uid) ?? false;
+}
+
+function order(request: AdmissionRequest, migration: Migration): string {
+  return shortHash(`${request.uid}/${migration.metadata.uid}`, 8);
+}
+
+export function annotated(pod: Pod, annotations: Record<string, string>): Pod {
+  return { ...pod, metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, ...annotations } } };
+}
+
+export function isNodeName(value: string): boolean {
+  return value.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value);
+}
+
+export function mayNot(user: UserInfo, namespace: string, reason: string): string {
+  return `user ${user.username} may not create migrations.podferry.io in namespace ${namespace}${reason ? `: ${reason}` : ''}`;
+}
+
+/** The difference as a JSON patch (RFC 6902), as admission wants it. */
+export function patchOf(before: Pod, after: Pod): object[] {
+  return compare(before, after);
+}

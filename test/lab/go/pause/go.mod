@@ -1,0 +1,3 @@
+module podferry.io/lab/pause
+
+go 1.26

@@ -1,6 +1,6 @@
 import { type Readable, Transform, type TransformCallback, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { codeOf, messageOf } from '../util/errors.ts';
+import { isAbort, messageOf } from '../util/errors.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { type ArchiveSummary, CheckpointInspector } from './checkpoint.ts';
 import { ArchiveError } from './errors.ts';
@@ -47,8 +47,8 @@ export async function describeArchive(input: Readable, signal?: AbortSignal): Pr
 /** Whatever broke a pass, as an ArchiveError. */
 function asArchiveError(error: unknown): ArchiveError {
   if (error instanceof ArchiveError) return error;
-  const aborted = error instanceof Error && (error.name === 'AbortError' || codeOf(error) === 'ERR_STREAM_PREMATURE_CLOSE');
-  if (aborted) return new ArchiveError('aborted', `reading the archive was stopped before its end: ${messageOf(error)}`, { cause: error });
+  if (isAbort(error))
+    return new ArchiveError('aborted', `reading the archive was stopped before its end: ${messageOf(error)}`, { cause: error });
   return new ArchiveError('io', `reading the archive failed: ${messageOf(error)}`, { cause: error });
 }
 

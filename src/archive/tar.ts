@@ -78,7 +78,8 @@ export function isZeroBlock(block: Buffer): boolean {
  * @throws ArchiveError `malformed` when its checksum or a number in it is wrong.
  */
 export function decodeHeader(block: Buffer): TarHeader {
-  if (number(block, 148, 8, 'checksum') !== checksum(block)) {
+  const stated = text(block, 148, 8).trim();
+  if (!/^[0-7]+$/.test(stated) || Number.parseInt(stated, 8) !== checksum(block)) {
     throw new ArchiveError('malformed', 'tar header: the checksum is wrong (the archive is damaged, compressed, or not a tar)');
   }
   const magic = block.toString('latin1', 257, 265);
@@ -103,15 +104,15 @@ function writeOctal(block: Buffer, value: number, offset: number, length: number
   block.write(value.toString(8).padStart(length - 1, '0'), offset, 'latin1');
 }
 
-/** Puts the checksum into a header block whose other fields are final. */
+/** Puts the checksum into a header block whose other fields are final. What closes the field is kept (writers differ). */
 export function sealHeader(block: Buffer): void {
-  block.write(`${checksum(block).toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  block.write(checksum(block).toString(8).padStart(6, '0'), 148, 'latin1');
 }
 
 /** Changes the size in a header block and renews its checksum. Sizes up to 8 GiB - 1. */
 export function setHeaderSize(block: Buffer, size: number): void {
+  if ((block[124] as number) & 0x80) block[135] = 0;
   writeOctal(block, size, 124, 12);
-  block[135] = 0;
   sealHeader(block);
 }
 
@@ -150,6 +151,7 @@ function headerBlock(header: TarHeader): Buffer {
   writeOctal(block, clamp(header.mtime, 11), 136, 12);
   block.write(header.type, 156, 'latin1');
   block.write(header.linkname.slice(0, 100), 157, 'latin1');
+  block.write('\0 ', 154, 'latin1');
   block.write('ustar\x0000', 257, 'latin1');
   sealHeader(block);
   return block;

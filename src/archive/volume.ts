@@ -1,4 +1,4 @@
-import { codeOf, isNoSpace, messageOf } from '../util/errors.ts';
+import { isAbort, isNoSpace, messageOf } from '../util/errors.ts';
 import { ArchiveError } from './errors.ts';
 
 /**
@@ -39,7 +39,6 @@ export class Skipped {
 /** Whatever broke packing or unpacking, as an ArchiveError that names the directory. */
 export function volumeError(doing: string, directory: string, error: unknown): ArchiveError {
   if (error instanceof ArchiveError) return error;
-  const aborted = error instanceof Error && (error.name === 'AbortError' || codeOf(error) === 'ERR_STREAM_PREMATURE_CLOSE');
-  const code = aborted ? 'aborted' : isNoSpace(error) ? 'no-space' : 'io';
+  const code = isAbort(error) ? 'aborted' : isNoSpace(error) ? 'no-space' : 'io';
   return new ArchiveError(code, `${doing} volume ${directory}: ${messageOf(error)}`, { cause: error });
 }

@@ -1,0 +1,393 @@
+import { createHash } from 'node:crypto';
+import { pipeline, type Readable } from 'node:stream';
+import { isAbort } from '../util/errors.ts';
+import { HashingStream } from '../util/hashing.ts';
+import type { BlobInfo } from './blob-store.ts';
+import { ImageError } from './errors.ts';
+import { acceptManifests, maxManifestBytes } from './media-types.ts';
+import { isDigest, isRepository, isTag } from './reference.ts';
+import { type RegistryOptions, readLimited, Transport, type TransportResponse } from './transport.ts';
+
+export type { RegistryOptions } from './transport.ts';
+
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
+export interface TransferOptions extends CallOptions {
+  /** Called with the bytes that have passed so far. */
+  onProgress?: (bytes: number) => void;
+}
+
+export interface Manifest {
+  body: Buffer;
+  mediaType: string;
+  /** `sha256:…` of the body. */
+  digest: string;
+}
+
+/** How long deleting an abandoned upload session may take; after that the registry has to forget it by itself. Milliseconds. */
+const cancelMs = 5_000;
+
+/**
+ * A client of the OCI distribution specification v1.1 (github.com/opencontainers/distribution-spec, spec.md) for one
+ * registry. Blobs are streams, with backpressure; nothing is kept in memory or on disk. Every call throws ImageError;
+ * `unauthorized`, `denied`, `unreachable`, `tls`, `aborted` and `protocol` can come from any of them.
+ */
+export class RegistryClient {
+  readonly #transport: Transport;
+  readonly #commitMs: number;
+
+  constructor(options: RegistryOptions) {
+    this.#transport = new Transport(options);
+    this.#commitMs = options.timeouts?.commitMs ?? 600_000;
+  }
+
+  /** `https://HOST:PORT` */
+  get origin(): string {
+    return this.#transport.base.origin;
+  }
+
+  /** Closes the connections; what is under way fails. */
+  close(): Promise<void> {
+    return this.#transport.close();
+  }
+
+  /** Whether the registry answers and takes the credentials (spec: "Determining Support"). */
+  async ping(options: CallOptions = {}): Promise<void> {
+    const response = await this.#transport.send({
+      method: 'GET',
+      target: '/v2/',
+      doing: 'asking for /v2/',
+      scopes: [],
+      expect: [200],
+      signal: options.signal,
+    });
+    await response.body.dump();
+  }
+
+  /** Size of a blob, undefined if the repository has none such. */
+  async headBlob(repository: string, digest: string, options: CallOptions = {}): Promise<{ size: number } | undefined> {
+    const response = await this.#transport.send({
+      method: 'HEAD',
+      target: blobPath(repository, digest),
+      doing: `looking for blob ${digest} of ${repository}`,
+      scopes: [pull(repository)],
+      expect: [200, 404],
+      signal: options.signal,
+    });
+    await response.body.dump();
+    return response.statusCode === 404 ? undefined : { size: Number(response.headers['content-length'] ?? Number.NaN) };
+  }
+
+  /**
+   * A blob's content; the stream fails with `digest-mismatch`, before its end is signalled, when it is another. `size` is
+   * undefined when the registry names none. Redirects to storage elsewhere are followed, without credentials.
+   * @throws ImageError `not-found`
+   */
+  async getBlob(
+    repository: string,
+    digest: string,
+    options: TransferOptions = {},
+  ): Promise<{ stream: Readable; size: number | undefined }> {
+    const doing = `fetching blob ${digest} of ${repository}`;
+    const response = await this.#transport.send({
+      method: 'GET',
+      target: blobPath(repository, digest),
+      doing,
+      scopes: [pull(repository)],
+      expect: [200],
+      signal: options.signal,
+    });
+    const check = (found: string, bytes: number) =>
+      found === digest
+        ? undefined
+        : new ImageError('digest-mismatch', `registry ${this.origin}, ${doing}: ${bytes} bytes came with digest ${found}`);
+    const verified = new Verified({ check, onProgress: options.onProgress }, (error) =>
+      this.#transport.failure({ doing, signal: options.signal }, error),
+    );
+    pipeline(response.body, verified, () => undefined);
+    const length = response.headers['content-length'];
+    return { stream: verified, size: typeof length === 'string' ? Number(length) : undefined };
+  }
+
+  /**
+   * Uploads a stream whose digest is not known before: POST, one streamed PATCH, PUT with the digest (spec: "Pushing a blob
+   * in chunks", as Docker does it). A registry that takes no PATCH (405, 501) needs the whole blob in one PUT, so its
+   * digest first: that works when `source` is a function that gives the stream twice.
+   * On failure the upload session is deleted. An error of the source is thrown as it is.
+   * @throws ImageError `no-space`, `too-large`, `digest-mismatch`
+   */
+  async uploadBlob(repository: string, source: Readable | (() => Readable), options: TransferOptions = {}): Promise<BlobInfo> {
+    const stream = typeof source === 'function' ? source() : source;
+    const hashing = new HashingStream({ onProgress: options.onProgress });
+    let sourceError: Error | undefined;
+    stream.on('error', (error) => {
+      // When the connection breaks, the pipeline destroys the source with that error: not the source's own.
+      if (!hashing.destroyed) sourceError = error;
+    });
+    const common = { doing: `uploading a blob to ${repository}`, scopes: [push(repository)], signal: options.signal };
+    let session: URL;
+    try {
+      session = await this.#beginUpload(repository, options);
+    } catch (error) {
+      stream.destroy();
+      throw sourceError ?? error;
+    }
+    pipeline(stream, hashing, () => undefined);
+    try {
+      const response = await this.#transport.send({
+        ...common,
+        method: 'PATCH',
+        target: session,
+        expect: [202, 201, 204],
+        headers: { 'content-type': 'application/octet-stream' },
+        body: hashing,
+      });
+      await response.body.dump();
+      session = this.#location(response, session);
+    } catch (error) {
+      stream.destroy();
+      hashing.destroy();
+      await this.#cancelUpload(repository, session);
+      if (sourceError !== undefined) throw sourceError;
+      const refused = error instanceof ImageError && (error.status === 405 || error.status === 501);
+      if (refused && typeof source === 'function') return this.#uploadWhole(repository, source, options);
+      throw stream.errored !== null && isAbort(stream.errored) && error instanceof ImageError && error.code === 'unreachable'
+        ? new ImageError('aborted', `registry ${this.origin}, ${common.doing}: the source was closed before its end`, { cause: error })
+        : error;
+    }
+    const info = { digest: hashing.digest, size: hashing.bytes };
+    await this.#completeUpload(repository, session, info, undefined, options);
+    return info;
+  }
+
+  /** Uploads a small blob (a config) in one PUT. */
+  async putBlob(repository: string, content: Buffer, options: CallOptions = {}): Promise<BlobInfo> {
+    const info = { digest: digestOf(content), size: content.length };
+    await this.#completeUpload(repository, await this.#beginUpload(repository, options), info, content, options);
+    return info;
+  }
+
+  /** Makes a blob of another repository of this registry known here. False: it has to be uploaded (spec: "Mounting a blob"). */
+  async mountBlob(repository: string, from: string, digest: string, options: CallOptions = {}): Promise<boolean> {
+    const target = `${uploadsPath(repository)}?mount=${encodeURIComponent(checkDigest(digest))}&from=${encodeURIComponent(checkRepository(from))}`;
+    const response = await this.#transport.send({
+      method: 'POST',
+      target,
+      doing: `mounting blob ${digest} of ${from} in ${repository}`,
+      scopes: [push(repository), pull(from)],
+      expect: [201, 202],
+      headers: { 'content-length': '0' },
+      signal: options.signal,
+    });
+    await response.body.dump();
+    if (response.statusCode === 202) await this.#cancelUpload(repository, this.#location(response, response.url));
+    return response.statusCode === 201;
+  }
+
+  /**
+   * A manifest by tag or digest; undefined when there is none. At most 4 MiB.
+   * @throws ImageError `digest-mismatch`, `too-large`
+   */
+  async getManifest(repository: string, reference: string, options: CallOptions = {}): Promise<Manifest | undefined> {
+    const doing = `fetching the manifest of ${repository}, ${reference}`;
+    const response = await this.#transport.send({
+      method: 'GET',
+      target: manifestPath(repository, reference),
+      doing,
+      scopes: [pull(repository)],
+      expect: [200, 404],
+      headers: { accept: acceptManifests },
+      signal: options.signal,
+    });
+    if (response.statusCode === 404) {
+      await response.body.dump();
+      return undefined;
+    }
+    let body: Buffer | undefined;
+    try {
+      body = await readLimited(response.body, maxManifestBytes);
+    } catch (error) {
+      throw this.#transport.failure({ doing, signal: options.signal }, error);
+    }
+    if (body === undefined)
+      throw new ImageError('too-large', `registry ${this.origin}, ${doing}: it is larger than ${maxManifestBytes} bytes`);
+    const digest = digestOf(body);
+    const wanted = isDigest(reference) ? reference : response.headers['docker-content-digest'];
+    if (typeof wanted === 'string' && wanted !== digest) {
+      throw new ImageError('digest-mismatch', `registry ${this.origin}, ${doing}: expected ${wanted}, its content has ${digest}`);
+    }
+    return { body, mediaType: String(response.headers['content-type'] ?? '').split(';')[0] as string, digest };
+  }
+
+  /** Stores a manifest under a tag or its digest; returns its digest. All that it refers to must be there already. */
+  async putManifest(repository: string, reference: string, body: Buffer, mediaType: string, options: CallOptions = {}): Promise<string> {
+    const digest = digestOf(body);
+    const response = await this.#transport.send({
+      method: 'PUT',
+      target: manifestPath(repository, reference),
+      doing: `pushing the manifest of ${repository}, ${reference}`,
+      scopes: [push(repository)],
+      expect: [201, 200, 204],
+      headers: { 'content-type': mediaType },
+      body,
+      signal: options.signal,
+    });
+    await response.body.dump();
+    this.#sameDigest(response, digest, `pushing the manifest of ${repository}`);
+    return digest;
+  }
+
+  /** Deletes a manifest by digest (or a tag, where the registry can). False: there is none. Blobs go with the registry's garbage collection. */
+  async deleteManifest(repository: string, reference: string, options: CallOptions = {}): Promise<boolean> {
+    const response = await this.#transport.send({
+      method: 'DELETE',
+      target: manifestPath(repository, reference),
+      doing: `deleting the manifest of ${repository}, ${reference}`,
+      scopes: [`repository:${repository}:pull,push,delete`],
+      expect: [202, 200, 204, 404],
+      signal: options.signal,
+    });
+    await response.body.dump();
+    return response.statusCode !== 404;
+  }
+
+  async #beginUpload(repository: string, options: CallOptions): Promise<URL> {
+    const response = await this.#transport.send({
+      method: 'POST',
+      target: uploadsPath(repository),
+      doing: `beginning an upload to ${repository}`,
+      scopes: [push(repository)],
+      expect: [202],
+      headers: { 'content-length': '0' },
+      signal: options.signal,
+    });
+    await response.body.dump();
+    return this.#location(response, response.url);
+  }
+
+  /** The closing PUT, with the content when it was not sent before. Deletes the session on failure. */
+  async #completeUpload(
+    repository: string,
+    session: URL,
+    info: BlobInfo,
+    content: Buffer | Readable | undefined,
+    options: CallOptions,
+  ): Promise<void> {
+    const doing = `completing blob ${info.digest} (${info.size} bytes) of ${repository}`;
+    // By hand: a registry's own parameters (its state, signed) must stay as they are.
+    const target = new URL(`${session.href}${session.search === '' ? '?' : '&'}digest=${encodeURIComponent(info.digest)}`);
+    try {
+      const response = await this.#transport.send({
+        method: 'PUT',
+        target,
+        doing,
+        scopes: [push(repository)],
+        expect: [201, 204],
+        headers:
+          content === undefined
+            ? { 'content-length': '0' }
+            : { 'content-type': 'application/octet-stream', 'content-length': String(info.size) },
+        ...(content !== undefined && { body: content }),
+        signal: options.signal,
+        headersMs: this.#commitMs,
+      });
+      await response.body.dump();
+      this.#sameDigest(response, info.digest, doing);
+    } catch (error) {
+      await this.#cancelUpload(repository, session);
+      throw error;
+    }
+  }
+
+  /** Twice over the source: once for the digest, once to send it. */
+  async #uploadWhole(repository: string, source: () => Readable, options: TransferOptions): Promise<BlobInfo> {
+    const first = new HashingStream();
+    pipeline(source(), first, () => undefined);
+    for await (const _ of first) options.signal?.throwIfAborted();
+    const info = { digest: first.digest, size: first.bytes };
+    const second = new HashingStream({ onProgress: options.onProgress });
+    const session = await this.#beginUpload(repository, options);
+    pipeline(source(), second, () => undefined);
+    await this.#completeUpload(repository, session, info, second, options);
+    return info;
+  }
+
+  /** Best effort: the registry drops old sessions anyway. Not bound to the caller's signal, which may be why we are here. */
+  async #cancelUpload(repository: string, session: URL): Promise<void> {
+    const expect = [204, 200, 202, 404, 405];
+    const signal = AbortSignal.timeout(cancelMs);
+    await this.#transport
+      .send({
+        method: 'DELETE',
+        target: session,
+        doing: `giving up an upload to ${repository}`,
+        scopes: [push(repository)],
+        expect,
+        signal,
+      })
+      .then((response) => response.body.dump())
+      .catch(() => undefined);
+  }
+
+  #location(response: TransportResponse, from: URL): URL {
+    const location = response.headers.location;
+    if (typeof location !== 'string' || !URL.canParse(location, from.href)) {
+      throw new ImageError('protocol', `registry ${this.origin}: an upload's answer has no usable Location (${JSON.stringify(location)})`);
+    }
+    const url = new URL(location, from);
+    // A registry behind a TLS proxy often names itself with http: never leave TLS because of that.
+    if (url.protocol === 'http:' && this.#transport.base.protocol === 'https:' && url.hostname === this.#transport.base.hostname) {
+      return new URL(url.pathname + url.search, this.#transport.base);
+    }
+    return url;
+  }
+
+  #sameDigest(response: TransportResponse, digest: string, doing: string): void {
+    const found = response.headers['docker-content-digest'];
+    if (typeof found === 'string' && found.startsWith('sha256:') && found !== digest) {
+      throw new ImageError('digest-mismatch', `registry ${this.origin}, ${doing}: it stored ${found} instead of ${digest}`);
+    }
+  }
+}
+
+/** A verified body whose transport errors are put in words too. */
+class Verified extends HashingStream {
+  readonly #explain: (error: unknown) => Error;
+
+  constructor(options: ConstructorParameters<typeof HashingStream>[0], explain: (error: unknown) => Error) {
+    super(options);
+    this.#explain = explain;
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    done(error === null ? null : this.#explain(error));
+  }
+}
+
+/** `sha256:…` of a buffer. */
+export function digestOf(content: Buffer): string {
+  return `sha256:${createHash('sha256').update(content).digest('hex')}`;
+}
+
+const pull = (repository: string) => `repository:${repository}:pull`;
+const push = (repository: string) => `repository:${repository}:pull,push`;
+
+function checkRepository(repository: string): string {
+  if (!isRepository(repository)) throw new ImageError('protocol', `${JSON.stringify(repository)} is not a repository name`);
+  return repository;
+}
+
+function checkDigest(digest: string): string {
+  if (!isDigest(digest)) throw new ImageError('protocol', `${JSON.stringify(digest)} is not a digest`);
+  return digest;
+}
+
+function manifestPath(repository: string, reference: string): string {
+  if (!isTag(reference)) checkDigest(reference);
+  return `/v2/${checkRepository(repository)}/manifests/${reference}`;
+}
+
+const blobPath = (repository: string, digest: string) => `/v2/${checkRepository(repository)}/blobs/${checkDigest(digest)}`;
+const uploadsPath = (repository: string) => `/v2/${checkRepository(repository)}/blobs/uploads/`;

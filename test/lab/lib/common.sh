@@ -1,15 +1,19 @@
 # Sourced by every script of the lab: where things lie, how progress is told, how a failure reads.
 # shellcheck shell=bash
+# The variables are for those who source this file.
+# shellcheck disable=SC2034
 set -euo pipefail
+umask 022
 
 lab_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 project_dir=$(cd "$lab_dir/../.." && pwd)
 # What is expensive to make, keyed by content; shared by all checkouts of this machine.
-cache_dir=${PODFERRY_CACHE:-/var/cache/podferry}
+cache_dir=$(realpath -m "${PODFERRY_CACHE:-/var/cache/podferry}")
 # The one lab of this machine, running or not.
-state_dir=${PODFERRY_LAB:-/var/lib/podferry-lab}
+state_dir=$(realpath -m "${PODFERRY_LAB:-/var/lib/podferry-lab}")
+# Names of network namespaces and cgroups are the machine's, so the lock is too.
+lock_file=/run/lock/podferry-lab
 
-kubernetes_version=1.36.3
 registry=registry.podferry.test:5000
 pause_image=$registry/pause:3.10
 control_ip=10.99.0.1
@@ -18,55 +22,76 @@ dns_ip=10.96.0.10
 letters=(a b c d e f g h i)
 
 say() { printf '%s\n' "lab: $*" >&2; }
-die() { printf '%s\n' "lab: $*" >&2; exit 1; }
+die() { say "$@"; exit 1; }
+need_root() { ((EUID == 0)) || die "must run as root: the nodes are made of namespaces, mounts and cgroups"; }
+need_lab() { need_root; [[ -e $state_dir/complete ]] || die "the lab is not up; start it with: make lab"; }
+usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0" | grep -v '^shellcheck'; }
+
+# One change of the lab at a time. What `up` calls runs under its lock; what outlives it must not inherit it (9>&-).
+take_lock() {
+  [[ -z ${PODFERRY_LAB_LOCKED:-} ]] || return 0
+  mkdir -p "$(dirname "$lock_file")"
+  exec 9>"$lock_file"
+  flock -n 9 || die "another make lab or make lab-down is under way"
+  export PODFERRY_LAB_LOCKED=1
+}
 
 # progress WORDS COMMAND...: runs a long command quietly and says now and then that it still runs; its output on failure.
 progress() {
-  local words=$1 log began=$SECONDS pid
+  local words=$1 log began=$SECONDS next=20 pid status=0
   shift
   log=$(mktemp)
   say "$words"
-  "$@" >"$log" 2>&1 &
+  "$@" >"$log" 2>&1 9>&- &
   pid=$!
+  # shellcheck disable=SC2064
+  trap "kill $pid 2>/dev/null; rm -f '$log'" EXIT
   while kill -0 $pid 2>/dev/null; do
-    sleep 0.2
-    if (( SECONDS - began >= 20 && (SECONDS - began) % 20 == 0 )); then say "$words … $((SECONDS - began)) s"; sleep 1; fi
+    sleep 0.1
+    if ((SECONDS - began >= next)); then say "$words … $next s"; next=$((next + 20)); fi
   done
-  if ! wait $pid; then
-    tail -n 30 "$log" >&2
-    rm -f "$log"
-    die "failed: $words"
-  fi
+  wait $pid || status=$?
+  trap - EXIT
+  ((status == 0)) || tail -n 30 "$log" >&2
   rm -f "$log"
+  ((status == 0)) || die "failed: $words"
   say "$words: done in $((SECONDS - began)) s"
 }
 
-need_root() { [[ $(id -u) == 0 ]] || die "must run as root: the nodes are made of namespaces, mounts and cgroups"; }
+# For `progress`: a command that ends, with all that it started and mounted, when this script does, even by kill -9.
+isolated() { exec setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc "$@"; }
 
 node_index() { # node-a → 1
-  local name=${1#node-} i
-  for i in "${!letters[@]}"; do [[ ${letters[$i]} == "$name" ]] && { echo $((i + 1)); return; }; done
+  local i
+  for i in "${!letters[@]}"; do [[ node-${letters[$i]} == "$1" ]] && { echo $((i + 1)); return; }; done
   die "there is no node $1"
 }
 node_ip() { if [[ $1 == control ]]; then echo $control_ip; else echo "10.99.0.$((10 + $(node_index "$1")))"; fi; }
 netns_of() { echo "podferry-$1"; }
-node_names() { [[ -f $state_dir/nodes ]] && cat "$state_dir/nodes" || true; }
-init_pid() { cat "$state_dir/$1/init.pid" 2>/dev/null || true; }
+node_names() { cat "$state_dir/nodes" 2>/dev/null || true; }
 
-is_up() { # NODE: its namespaces live
+is_up() { # NODE: its namespaces live. The cgroup tells its init from a later process with the same number.
   local pid
-  pid=$(init_pid "$1")
-  [[ -n $pid && -d /proc/$pid ]] && grep -q "podferry-lab-init" "/proc/$pid/cmdline" 2>/dev/null
+  pid=$(cat "$state_dir/$1/init.pid" 2>/dev/null) || return 1
+  grep -Eqs "/podferry-lab-$1(/init)?\$" "/proc/$pid/cgroup"
 }
 
-# inside NODE COMMAND...: runs in all namespaces of the node
-inside() {
-  local node=$1 pid
-  shift
-  is_up "$node" || die "$node is not up; start the lab with: make lab"
-  pid=$(init_pid "$node")
-  nsenter -t "$pid" -m -u -i -n -p -C env -i \
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/kubernetes HOME=/root TERM="${TERM:-dumb}" "$@"
+# enter NODE: sets `entering` to the command before a command that is to run in all namespaces of the node; what is run
+# so ends with its caller.
+enter() {
+  if [[ $1 != control ]]; then node_index "$1" >/dev/null; fi
+  is_up "$1" || die "$1 is not up; start the lab with: make lab"
+  entering=(nsenter -t "$(<"$state_dir/$1/init.pid")" -m -u -i -n -p -C env -i
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/kubernetes HOME=/root TERM="${TERM:-dumb}"
+    setpriv --pdeathsig KILL)
 }
 
-host_kubectl() { ip netns exec "$(netns_of control)" "$(kubernetes_bin)/kubectl" --kubeconfig="$state_dir/pki/admin.kubeconfig" "$@"; }
+inside() { # NODE COMMAND...
+  local entering
+  enter "$1"
+  "${entering[@]}" "${@:2}"
+}
+
+# The host's file system and processes, the control plane's network.
+in_control() { nsenter --net="/run/netns/$(netns_of control)" "$@"; }
+host_kubectl() { in_control "$state_dir/binaries/kubectl" --kubeconfig="$state_dir/pki/admin.kubeconfig" "$@"; }

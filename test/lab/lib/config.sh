@@ -1,5 +1,7 @@
 # Configuration files of the control plane's and the nodes' programs.
 # shellcheck shell=bash
+# The variables are those of common.sh.
+# shellcheck disable=SC2154
 
 write_hosts() {
   {
@@ -66,9 +68,10 @@ state = "/run/containerd"
       BinaryName = "/usr/sbin/runc"
       SystemdCgroup = false
 X
+  # Routed, not bridged: on a bridge a service's answer from the same node needs the br_netfilter module.
   cat >"$directory/cni/10-lab.conflist" <<X
 {"cniVersion":"1.0.0","name":"lab","plugins":[
-  {"type":"bridge","bridge":"cni0","isGateway":true,"hairpinMode":true,"ipMasq":false,
+  {"type":"ptp","ipMasq":false,
    "ipam":{"type":"host-local","ranges":[[{"subnet":"10.98.$i.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}},
   {"type":"portmap","capabilities":{"portMappings":true}}]}
 X
@@ -87,8 +90,8 @@ clusterDNS: [$dns_ip]
 clusterDomain: cluster.local
 nodeStatusUpdateFrequency: 4s
 evictionHard: {memory.available: "100Mi", nodefs.available: "1%", imagefs.available: "1%"}
+# The device of the root file system is not in a node's mount table.
 localStorageCapacityIsolation: false
-protectKernelDefaults: false
 resolvConf: /dev/null
 X
   cat >"$directory/proxy.yaml" <<X

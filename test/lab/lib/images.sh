@@ -1,17 +1,20 @@
 # Images of one layer, made from a directory or a tar without a builder.
 # shellcheck shell=bash
+# The variables are those of common.sh.
+# shellcheck disable=SC2154
 
 # oci_layout OUT NAME:TAG DIR-or-TAR CONFIG-JSON: an OCI image layout with one uncompressed layer
 oci_layout() {
-  local out=$1 name=$2 from=$3 config=$4 layer digest size config_digest manifest manifest_digest
+  local out=$1 name=$2 from=$3 config=$4 layer digest size config_digest manifest manifest_digest architecture
+  case $(uname -m) in x86_64) architecture=amd64 ;; aarch64) architecture=arm64 ;; *) architecture=$(uname -m) ;; esac
   mkdir -p "$out/blobs/sha256"
   layer=$out/layer.tar
-  if [[ -d $from ]]; then tar --numeric-owner --xattrs -C "$from" -cf "$layer" .; else cp "$from" "$layer"; fi
+  if [[ -d $from ]]; then tar --numeric-owner --xattrs --sort=name -C "$from" -cf "$layer" .; else cp "$from" "$layer"; fi
   digest=$(sha256sum "$layer" | cut -d' ' -f1)
   size=$(stat -c %s "$layer")
   mv "$layer" "$out/blobs/sha256/$digest"
-  jq -cn --argjson config "$config" --arg diff "sha256:$digest" \
-    '{architecture: "amd64", os: "linux", config: $config, rootfs: {type: "layers", diff_ids: [$diff]}}' >"$out/config"
+  jq -cn --argjson config "$config" --arg diff "sha256:$digest" --arg architecture "$architecture" \
+    '{architecture: $architecture, os: "linux", config: $config, rootfs: {type: "layers", diff_ids: [$diff]}}' >"$out/config"
   config_digest=$(sha256sum "$out/config" | cut -d' ' -f1)
   manifest=$(jq -cn --arg config "sha256:$config_digest" --argjson configSize "$(stat -c %s "$out/config")" --arg layer "sha256:$digest" --argjson size "$size" \
     '{schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
@@ -26,18 +29,23 @@ oci_layout() {
   echo '{"imageLayoutVersion":"1.0.0"}' >"$out/oci-layout"
 }
 
-# The sandbox image goes straight into each node's store: the runtime pulls it without credentials, the registry wants some.
-preload_pause() { # NODE
-  local work
-  work=$(mktemp -d)
-  mkdir "$work/root"
-  cp "$(kubernetes_bin)/pause" "$work/root/pause"
+# The image of pod sandboxes; the same for all nodes.
+make_pause() {
+  local work=$state_dir/pause
+  mkdir -p "$work/root"
+  cp "$state_dir/binaries/pause" "$work/root/pause"
   oci_layout "$work/oci" "$pause_image" "$work/root" '{"Entrypoint":["/pause"],"User":"65535:65535"}'
-  tar -C "$work/oci" -cf "$state_dir/$1/pause.tar" .
-  for _ in $(seq 100); do inside "$1" ctr version >/dev/null 2>&1 && break; sleep 0.1; done
-  inside "$1" ctr -n k8s.io images import --label io.cri-containerd.pinned=pinned "/lab/$1/pause.tar" >/dev/null
-  inside "$1" ctr -n k8s.io images label "$pause_image" io.cri-containerd.image=managed io.cri-containerd.pinned=pinned >/dev/null
-  rm -rf "$work" "$state_dir/$1/pause.tar"
+  tar -C "$work/oci" -cf "$state_dir/pause.tar" .
+  rm -rf "$work"
+}
+
+# It goes straight into each node's store: the runtime pulls it without credentials, the registry wants some.
+preload_pause() { # NODE
+  # shellcheck disable=SC2016
+  inside "$1" sh -ec '
+    until ctr version >/dev/null 2>&1; do sleep 0.05; done
+    ctr -n k8s.io images import --label io.cri-containerd.pinned=pinned /lab/pause.tar
+    ctr -n k8s.io images label "$1" io.cri-containerd.image=managed io.cri-containerd.pinned=pinned' _ "$pause_image" >/dev/null
 }
 
 push_layout() { # OCI-DIRECTORY NAME:TAG  (the directory has to lie below the state directory)

@@ -1,5 +1,7 @@
 # The lab's certificates: one CA that signs the API server, the kubelets and the registry. Private to the state directory.
 # shellcheck shell=bash
+# The variables are those of common.sh.
+# shellcheck disable=SC2154
 
 sign() { # NAME SUBJECT SAN USAGE
   local extensions="basicConstraints=CA:FALSE\nextendedKeyUsage=$4"
@@ -21,9 +23,9 @@ current-context: lab
 X
 }
 
-make_pki() {
-  mkdir -p -m 0700 "$state_dir/pki"
-  cd "$state_dir/pki"
+make_pki() (
+  mkdir -m 0700 "$state_dir/pki"
+  cd "$state_dir/pki" || exit 1
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -keyout ca.key -out ca.crt -subj /CN=podferry-lab-ca 2>/dev/null
   openssl genrsa -out sa.key 2048 2>/dev/null
   openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
@@ -32,15 +34,15 @@ make_pki() {
   sign admin /O=system:masters/CN=admin "" clientAuth
   sign controller-manager /CN=system:kube-controller-manager "" clientAuth
   sign scheduler /CN=system:kube-scheduler "" clientAuth
-  sign kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client "" clientAuth
+  sign kubelet-client /CN=kube-apiserver-kubelet-client "" clientAuth
   sign coredns /CN=system:coredns "" clientAuth
   sign proxy /CN=system:kube-proxy "" clientAuth
-  local node
+  local node name
   for node in $(node_names); do
     sign "$node" "/O=system:nodes/CN=system:node:$node" "" clientAuth
     sign "$node-serving" "/CN=$node" "DNS:$node,IP:$(node_ip "$node")" serverAuth
   done
-  for node in admin controller-manager scheduler coredns proxy $(node_names); do kubeconfig "$node"; done
+  for name in admin controller-manager scheduler coredns proxy $(node_names); do kubeconfig "$name"; done
   # perl's crypt makes the bcrypt that the registry's htpasswd file has to be in.
   openssl rand -hex 16 >registry.password
   # shellcheck disable=SC2016
@@ -48,9 +50,8 @@ make_pki() {
   docker_config >registry-auth.json
   mkdir -p "$state_dir/registry-ca"
   cp ca.crt "$state_dir/registry-ca/"
-  chmod 0600 ./*.key ./*.kubeconfig registry.*
-  cd - >/dev/null
-}
+  chmod 0600 ./*
+)
 
 docker_config() { # dockerconfigjson for the lab's registry
   local password

@@ -1,20 +1,25 @@
 # The programs of a node: how each is started, stopped and looked at.
 # shellcheck shell=bash
+# The variables are those of common.sh.
+# shellcheck disable=SC2154
 
-services_of() { if [[ $1 == control ]]; then echo etcd registry kube-apiserver kube-controller-manager kube-scheduler coredns; else echo containerd kubelet kube-proxy; fi; }
+services_of() { # NODE: in the order in which they start
+  if [[ $1 == control ]]; then echo etcd registry kube-apiserver kube-controller-manager kube-scheduler coredns; else echo containerd kubelet kube-proxy; fi
+}
 
 # The command line of a service, one word a line, as it stands inside the node.
 command_of() { # NODE SERVICE
   local node=$1 pki=/lab/pki
+  [[ " $(services_of "$node") " == *" $2 "* ]] || die "$node has no service $2; it has: $(services_of "$node")"
   case $2 in
     etcd) printf '%s\n' etcd --data-dir /var/lib/etcd --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 --unsafe-no-fsync --log-level warn ;;
     registry) printf '%s\n' docker-registry serve /lab/registry.yaml ;;
-    kube-apiserver) printf '%s\n' kube-apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range=$service_range \
+    kube-apiserver) printf '%s\n' kube-apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range="$service_range" \
       --client-ca-file=$pki/ca.crt --tls-cert-file=$pki/apiserver.crt --tls-private-key-file=$pki/apiserver.key \
       --service-account-key-file=$pki/sa.pub --service-account-signing-key-file=$pki/sa.key --service-account-issuer=https://kubernetes.default.svc \
       --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --kubelet-client-certificate=$pki/kubelet-client.crt \
       --kubelet-client-key=$pki/kubelet-client.key --kubelet-certificate-authority=$pki/ca.crt --kubelet-preferred-address-types=InternalIP \
-      --enable-aggregator-routing=true --allow-privileged --advertise-address=$control_ip --bind-address=0.0.0.0 --event-ttl=2h ;;
+      --enable-aggregator-routing=true --allow-privileged --advertise-address="$control_ip" --bind-address=0.0.0.0 --event-ttl=2h ;;
     kube-controller-manager) printf '%s\n' kube-controller-manager --kubeconfig=$pki/controller-manager.kubeconfig --service-account-private-key-file=$pki/sa.key \
       --root-ca-file=$pki/ca.crt --use-service-account-credentials --leader-elect=false --cluster-signing-cert-file=$pki/ca.crt --cluster-signing-key-file=$pki/ca.key ;;
     kube-scheduler) printf '%s\n' kube-scheduler --kubeconfig=$pki/scheduler.kubeconfig --leader-elect=false ;;
@@ -22,46 +27,46 @@ command_of() { # NODE SERVICE
     containerd) printf '%s\n' containerd -c "/lab/$node/containerd.toml" ;;
     kubelet) printf '%s\n' kubelet "--config=/lab/$node/kubelet.yaml" "--kubeconfig=$pki/$node.kubeconfig" "--hostname-override=$node" "--node-ip=$(node_ip "$node")" --v=2 ;;
     kube-proxy) printf '%s\n' kube-proxy "--config=/lab/$node/proxy.yaml" "--hostname-override=$node" ;;
-    *) die "$node has no service $2; it has: $(services_of "$node")" ;;
   esac
 }
 
-service_pid() { inside "$1" cat "/run/lab/$2.pid" 2>/dev/null || true; }
+# In the node, for service_runs and signal_service: is this number still that of the program?
+# shellcheck disable=SC2016
+service_script='
+runs() {
+  read -r pid 2>/dev/null <"/run/lab/$1.pid" && read -r -d "" program 2>/dev/null <"/proc/$pid/cmdline" && [[ ${program##*/} == "$2" ]]
+}
+'
+program_of() { command_of "$1" "$2" | sed -n 1p; }
 
-service_runs() {
-  local pid
-  pid=$(service_pid "$1" "$2")
-  [[ -n $pid ]] && inside "$1" test -d "/proc/$pid" && ! inside "$1" grep -q '^State:.*Z' "/proc/$pid/status"
+service_runs() { # NODE SERVICE
+  inside "$1" bash -c "$service_script"'runs "$@"' _ "$2" "$(program_of "$1" "$2")"
 }
 
 start_service() { # NODE SERVICE
   local -a command
   mapfile -t command < <(command_of "$1" "$2")
-  [[ $1 != control && $2 == kubelet ]] && start_service_wait "$1"
-  service_runs "$1" "$2" && return
+  # What outlives this script: a child of the node's init, in the node's cgroups.
   # shellcheck disable=SC2016
-  inside "$1" setsid bash -c '
-    log=$1 pidfile=$2; shift 2
-    for group in /sys/fs/cgroup/*/; do echo $$ >"$group/cgroup.procs"; done
-    (echo $BASHPID >"$pidfile"; exec "$@") >>"$log" 2>&1 </dev/null & exit' _ "/lab/logs/$1-$2.log" "/run/lab/$2.pid" "${command[@]}" 9>&-
+  inside "$1" bash -c "$service_script"'
+    log=$1 service=$2 program=$3
+    shift 2
+    if runs "$service" "$program"; then exit; fi
+    # The kubelet gives up when its runtime is not there yet.
+    if [[ $service == kubelet ]]; then
+      for _ in {1..200}; do [[ -S /run/containerd/containerd.sock ]] && break; sleep 0.05; done
+    fi
+    for group in $(</run/lab/cgroups); do echo $$ >"$group/cgroup.procs"; done
+    ulimit -n "$(ulimit -H -n)"
+    (echo $BASHPID >"/run/lab/$service.pid"; exec setsid "$@") >>"$log" 2>&1 </dev/null &' \
+    _ "/lab/logs/$1-$2.log" "$2" "${command[@]}" 9>&-
 }
 
-# The kubelet gives up when its runtime is not there yet.
-start_service_wait() {
-  for _ in $(seq 100); do
-    inside "$1" test -S /run/containerd/containerd.sock && return
-    sleep 0.1
-  done
-}
-
-signal_service() { # NODE SERVICE SIGNAL: and wait until it is gone
-  local pid
-  service_runs "$1" "$2" || return 0
-  pid=$(service_pid "$1" "$2")
-  inside "$1" kill "-$3" "$pid" 2>/dev/null || true
-  for _ in $(seq 300); do
-    service_runs "$1" "$2" || return 0
-    sleep 0.1
-  done
-  die "$2 on $1 does not end"
+signal_service() { # NODE SERVICE SIGNAL: of the process alone, and waits until it is gone
+  # shellcheck disable=SC2016
+  inside "$1" bash -c "$service_script"'
+    runs "$1" "$2" || exit 0
+    kill "-$3" "$pid"
+    for _ in {1..600}; do runs "$1" "$2" || exit 0; sleep 0.05; done
+    exit 1' _ "$2" "$(program_of "$1" "$2")" "$3" || die "$2 on $1 does not end"
 }

@@ -1,0 +1,14 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup lab lab-down
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing on this machine: Debian packages (as root) and node_modules
+	@test/lab/setup
+
+lab: ## bring up a real two-node cluster on this machine with podferry installed (NODES=3 for three)
+	@test/lab/up $(if $(NODES),--nodes $(NODES))
+
+lab-down: ## take the cluster down without a trace
+	@test/lab/down

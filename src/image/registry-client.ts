@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { pipeline, type Readable } from 'node:stream';
-import { isAbort } from '../util/errors.ts';
 import { HashingStream } from '../util/hashing.ts';
 import type { BlobInfo } from './blob-store.ts';
 import { ImageError } from './errors.ts';
@@ -153,9 +152,7 @@ export class RegistryClient {
       if (sourceError !== undefined) throw sourceError;
       const refused = error instanceof ImageError && (error.status === 405 || error.status === 501);
       if (refused && typeof source === 'function') return this.#uploadWhole(repository, source, options);
-      throw stream.errored !== null && isAbort(stream.errored) && error instanceof ImageError && error.code === 'unreachable'
-        ? new ImageError('aborted', `registry ${this.origin}, ${common.doing}: the source was closed before its end`, { cause: error })
-        : error;
+      throw error;
     }
     const info = { digest: hashing.digest, size: hashing.bytes };
     await this.#completeUpload(repository, session, info, undefined, options);

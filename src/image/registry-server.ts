@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
-import { messageOf } from '../util/errors.ts';
+import { isAbort, messageOf } from '../util/errors.ts';
 import type { BlobUpload, ByteRange } from './blob-store.ts';
 import { ImageError } from './errors.ts';
 import { maxManifestBytes, mediaTypes } from './media-types.ts';
@@ -189,7 +189,8 @@ class Registry {
     }
     // A source that fails half-way ends the connection short of the announced length: the client sees it.
     pipeline(blob.stream(range), response, (error) => {
-      if (error && !signal.aborted) this.#report(error, request);
+      // A client that leaves is no fault of the server's.
+      if (error && !isAbort(error)) this.#report(error, request);
     });
   }
 

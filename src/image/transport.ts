@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { Agent, type Dispatcher, request } from 'undici';
-import { codeOf, messageOf } from '../util/errors.ts';
+import { codeOf, isAbort, messageOf } from '../util/errors.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Authenticator, parseChallenges } from './auth.ts';
 import type { Credentials } from './docker-config.ts';
@@ -173,7 +173,8 @@ export class Transport {
   failure(wanted: Pick<TransportRequest, 'doing' | 'signal'>, error: unknown): ImageError {
     if (error instanceof ImageError) return error;
     const text = messageOf(error);
-    if (this.#signal(wanted.signal)?.aborted) return this.#error('aborted', wanted, `stopped: ${text}`, { cause: error });
+    // Without the signal: a body of ours was closed before its end by whoever made it.
+    if (this.#signal(wanted.signal)?.aborted || isAbort(error)) return this.#error('aborted', wanted, `stopped: ${text}`, { cause: error });
     const code = codeOf(error) ?? '';
     if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_SSL|EPROTO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
       const advice = /SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)
@@ -185,7 +186,10 @@ export class Transport {
             : 'check both certificates, and whether it speaks TLS on this port';
       return this.#error('tls', wanted, `TLS failed (${code}: ${text}); ${advice}`, { cause: error });
     }
-    return this.#error('unreachable', wanted, `no complete answer (${code === '' ? '' : `${code}: `}${text})`, { cause: error });
+    // TLS 1.3 ends the handshake before the server has judged a client's certificate; Node.js servers then just hang up.
+    const hungUp = this.base.protocol === 'https:' && (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET');
+    const advice = hungUp ? '; it hung up: if it wants client certificates, it may not accept the one it got' : '';
+    return this.#error('unreachable', wanted, `no complete answer (${code === '' ? '' : `${code}: `}${text})${advice}`, { cause: error });
   }
 
   /** An answer with a status that was not hoped for. */

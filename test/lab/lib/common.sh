@@ -27,13 +27,13 @@ need_root() { ((EUID == 0)) || die "must run as root: the nodes are made of name
 need_lab() { need_root; [[ -e $state_dir/complete ]] || die "the lab is not up; start it with: make lab"; }
 usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0" | grep -v '^shellcheck'; }
 
-# One change of the lab at a time. What `up` calls runs under its lock; what outlives it must not inherit it (9>&-).
-take_lock() {
+# One change of the lab at a time: starts the script again with its ARGUMENTS under the lock. `flock` holds it alone, so
+# that nothing the script started keeps it after a crash; and the script ends when `flock` is killed.
+take_lock() { # ARGUMENTS...
   [[ -z ${PODFERRY_LAB_LOCKED:-} ]] || return 0
   mkdir -p "$(dirname "$lock_file")"
-  exec 9>"$lock_file"
-  flock -n 9 || die "another make lab or make lab-down is under way"
-  export PODFERRY_LAB_LOCKED=1
+  flock -n "$lock_file" true || die "another make lab or make lab-down is under way"
+  PODFERRY_LAB_LOCKED=1 exec flock -n -o "$lock_file" setpriv --pdeathsig KILL "$0" "$@"
 }
 
 # progress WORDS COMMAND...: runs a long command quietly and says now and then that it still runs; its output on failure.
@@ -42,7 +42,7 @@ progress() {
   shift
   log=$(mktemp)
   say "$words"
-  "$@" >"$log" 2>&1 9>&- &
+  "$@" >"$log" 2>&1 &
   pid=$!
   # shellcheck disable=SC2064
   trap "kill $pid 2>/dev/null; rm -f '$log'" EXIT
@@ -76,11 +76,16 @@ is_up() { # NODE: its namespaces live. The cgroup tells its init from a later pr
   grep -Eqs "/podferry-lab-$1(/init)?\$" "/proc/$pid/cgroup"
 }
 
+need_node() {
+  [[ -e $state_dir/nodes ]] || die "the lab is not up; start it with: make lab"
+  [[ $1 == control ]] || grep -qx -- "$1" "$state_dir/nodes" || die "there is no node $1; there are control $(node_names | tr '\n' ' ')"
+  is_up "$1" || die "$1 is not up; start the lab with: make lab"
+}
+
 # enter NODE: sets `entering` to the command before a command that is to run in all namespaces of the node; what is run
 # so ends with its caller.
 enter() {
-  if [[ $1 != control ]]; then node_index "$1" >/dev/null; fi
-  is_up "$1" || die "$1 is not up; start the lab with: make lab"
+  need_node "$1"
   entering=(nsenter -t "$(<"$state_dir/$1/init.pid")" -m -u -i -n -p -C env -i
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/kubernetes HOME=/root TERM="${TERM:-dumb}"
     setpriv --pdeathsig KILL)

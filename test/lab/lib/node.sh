@@ -7,7 +7,6 @@ start_node() { # NODE
   local node=$1 work=$state_dir/$1 pid began=$SECONDS
   mkdir -p "$work"/{upper,work,root,containerd,kubelet,etcd,containers,podferry}
   (
-    exec 9>&-
     join_cgroups "$node"
     export node work state_dir
     exec setsid ip netns exec "$(netns_of "$node")" \

@@ -59,14 +59,16 @@ start_service() { # NODE SERVICE
     for group in $(</run/lab/cgroups); do echo $$ >"$group/cgroup.procs"; done
     ulimit -n "$(ulimit -H -n)"
     (echo $BASHPID >"/run/lab/$service.pid"; exec setsid "$@") >>"$log" 2>&1 </dev/null &' \
-    _ "/lab/logs/$1-$2.log" "$2" "${command[@]}" 9>&-
+    _ "/lab/logs/$1-$2.log" "$2" "${command[@]}"
 }
 
-signal_service() { # NODE SERVICE SIGNAL: of the process alone, and waits until it is gone
+signal_service() { # NODE SERVICE SIGNAL: to the process alone; waits until it is gone
+  # The API server waits a minute for its watchers; a service that does not end by itself is killed.
   # shellcheck disable=SC2016
   inside "$1" bash -c "$service_script"'
     runs "$1" "$2" || exit 0
     kill "-$3" "$pid"
-    for _ in {1..600}; do runs "$1" "$2" || exit 0; sleep 0.05; done
-    exit 1' _ "$2" "$(program_of "$1" "$2")" "$3" || die "$2 on $1 does not end"
+    for _ in {1..200}; do runs "$1" "$2" || exit 0; sleep 0.05; done
+    kill -KILL "$pid"
+    while runs "$1" "$2"; do sleep 0.05; done' _ "$2" "$(program_of "$1" "$2")" "$3"
 }

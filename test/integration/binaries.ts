@@ -14,18 +14,18 @@ const lab = join(import.meta.dirname, '../lab/env');
 export async function findBinaries(): Promise<Binaries> {
   const { PODFERRY_LAB_BIN: directory, PODFERRY_ETCD: givenEtcd } = process.env;
   const built = directory && givenEtcd ? {} : await askLab();
-  const kubeApiserver = join(directory ?? built.binaries ?? '', 'kube-apiserver');
-  const etcd = givenEtcd ?? join(built.root ?? '', 'usr/bin/etcd');
-  const missing = [];
-  for (const file of [kubeApiserver, etcd]) if (!(await isExecutable(file))) missing.push(file);
-  if (missing.length > 0) {
-    throw new Error(
-      `integration tests need ${missing.join(' and ')}: run "make lab" once (it builds and caches them), ` +
-        'or set PODFERRY_LAB_BIN (a directory with kube-apiserver) and PODFERRY_ETCD (the program etcd)',
-    );
+  const binaries = directory || built.binaries;
+  const etcd = givenEtcd || (built.root && join(built.root, 'usr/bin/etcd'));
+  const kubeApiserver = binaries && join(binaries, 'kube-apiserver');
+  if (!kubeApiserver || !etcd) throw new Error(`${lab} does not say where the cluster's binaries are; ${advice}`);
+  for (const file of [kubeApiserver, etcd]) {
+    if (!(await isExecutable(file))) throw new Error(`integration tests need ${file}, which is not there; ${advice}`);
   }
   return { kubeApiserver, etcd };
 }
+
+const advice =
+  'run "make lab" once (it builds and caches them), or set PODFERRY_LAB_BIN (a directory with kube-apiserver) and PODFERRY_ETCD (the program etcd)';
 
 async function askLab(): Promise<{ binaries?: string; root?: string }> {
   try {

@@ -25,7 +25,7 @@ cached() {
   if [[ ! -d $result ]]; then
     mkdir -p "$cache_dir"
     # What an interrupted run left is no result.
-    rm -rf --one-file-system "$result".tmp.*
+    rm -rf --one-file-system "$cache_dir"/*.tmp.*
     temporary=$(mktemp -d "$result.tmp.XXXXXX")
     chmod 755 "$temporary"
     progress "$words" isolated "$@" "$temporary"

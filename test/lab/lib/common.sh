@@ -33,6 +33,9 @@ take_lock() { # ARGUMENTS...
   [[ -z ${PODFERRY_LAB_LOCKED:-} ]] || return 0
   mkdir -p "$(dirname "$lock_file")"
   flock -n "$lock_file" true || die "another make lab or make lab-down is under way"
+  local other
+  other=$(<"$lock_file")
+  [[ ! -d $other || $other == "$state_dir" ]] || die "this machine's lab lies in $other; take that down first with: PODFERRY_LAB=$other make lab-down"
   PODFERRY_LAB_LOCKED=1 exec flock -n -o "$lock_file" setpriv --pdeathsig KILL "$0" "$@"
 }
 

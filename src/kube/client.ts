@@ -1,83 +1,23 @@
 import { type Dispatcher, request as send } from 'undici';
-import { codeOf, messageOf } from '../util/errors.ts';
+import { messageOf } from '../util/errors.ts';
+import type {
+  DeleteOptions,
+  KubeClientOptions,
+  ListOptions,
+  ListResult,
+  Patch,
+  RawRequest,
+  SubresourceOptions,
+  WriteOptions,
+} from './calls.ts';
 import type { KubeConfig } from './config.ts';
 import { Connection } from './connection.ts';
-import { backoff, sleep, withDeadline } from './deadline.ts';
+import { sleep, withDeadline } from './deadline.ts';
 import { KubeError, noAnswer, refusal } from './errors.ts';
-import {
-  apiVersionOf,
-  type CallOptions,
-  type Draft,
-  type KubeObject,
-  type ObjectRef,
-  pathOf,
-  type Resource,
-  type Selection,
-} from './types.ts';
+import { waitBeforeRetry } from './retry.ts';
+import { apiVersionOf, type CallOptions, type Draft, type KubeObject, type ObjectRef, pathOf, type Resource } from './types.ts';
 
-export interface KubeClientOptions {
-  /** As the API server's audit log shows it. */
-  userAgent?: string;
-  /** Default of `CallOptions.deadline`. Milliseconds. */
-  deadline?: number;
-}
-
-export interface WriteOptions extends CallOptions {
-  /** Admission and validation run, nothing is stored. */
-  dryRun?: boolean | undefined;
-  /** Who is recorded in managedFields. */
-  fieldManager?: string | undefined;
-}
-
-export interface SubresourceOptions {
-  /** e.g. `status` */
-  subresource?: string | undefined;
-}
-
-export interface ListOptions extends CallOptions, Selection {
-  /** Objects a page; the deadline is for each page. Default 500, as kubectl and client-go. */
-  limit?: number | undefined;
-}
-
-export interface ListResult<T> {
-  items: T[];
-  /** Where a watch goes on. */
-  resourceVersion: string;
-}
-
-export type Patch =
-  /** RFC 6902 */
-  | { type: 'json'; body: object[] }
-  /** RFC 7386: null removes a field, lists are replaced */
-  | { type: 'merge'; body: object }
-  /** Kubernetes' own merge, which knows the keys of lists; built-in kinds only */
-  | { type: 'strategic'; body: object }
-  /** Server-side apply; needs `fieldManager`, `force` takes fields from other managers */
-  | { type: 'apply'; body: object; force?: boolean };
-
-export interface Preconditions {
-  uid?: string | undefined;
-  resourceVersion?: string | undefined;
-}
-
-export interface DeleteOptions extends CallOptions {
-  dryRun?: boolean | undefined;
-  /** 409 when the object is another one by now. */
-  preconditions?: Preconditions | undefined;
-  gracePeriodSeconds?: number | undefined;
-  propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
-}
-
-export interface RawRequest extends CallOptions {
-  method: Dispatcher.HttpMethod;
-  /** Path below the server's address, with a leading slash. */
-  path: string;
-  query?: Record<string, string | number | boolean | undefined>;
-  body?: unknown;
-  contentType?: string;
-  /** GET only: repeated after a lost connection. Default true. */
-  retry?: boolean;
-}
+export type * from './calls.ts';
 
 const patchTypes: Record<Patch['type'], string> = {
   json: 'application/json-patch+json',
@@ -347,24 +287,4 @@ function abortedError(name: string, signal: AbortSignal, caller: AbortSignal | u
 function connectionError(name: string, error: unknown): KubeError {
   if (error instanceof KubeError) return error;
   return new KubeError(name, { status: 0, reason: noAnswer.connectionFailed, message: messageOf(error) }, { cause: error });
-}
-
-/** Nothing was sent: safe to repeat whatever the call is. */
-const neverConnected = new Set(['ECONNREFUSED', 'UND_ERR_CONNECT_TIMEOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
-const lostConnection = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET']);
-
-/** Milliseconds until another try makes sense, or undefined when none does. */
-function waitBeforeRetry(error: unknown, failures: number, options: RawRequest): number | undefined {
-  if (!(error instanceof KubeError) || options.retry === false) return undefined;
-  const idempotent = options.method === 'GET';
-  // A rotated token: once, with what the KubeConfig says now.
-  if (error.status === 401) return failures === 1 ? 0 : undefined;
-  if (idempotent && (error.status === 429 || error.status === 503) && error.retryAfterSeconds !== undefined) {
-    return Math.max(error.retryAfterSeconds * 1000, backoff(failures, 100, 2000));
-  }
-  if (error.status !== 0) return undefined;
-  const code = codeOf(error) ?? '';
-  const cutShort = error.reason === noAnswer.badAnswer;
-  if (neverConnected.has(code) || (idempotent && (lostConnection.has(code) || cutShort))) return backoff(failures, 100, 2000);
-  return undefined;
 }

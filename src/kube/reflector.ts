@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import type { KubeClient } from './client.ts';
 import { backoff, sleep } from './deadline.ts';
 import { KubeError } from './errors.ts';
@@ -13,7 +12,7 @@ export interface Sink<T> {
 }
 
 export interface ReflectorOptions extends Selection {
-  /** A watch that is silent this long is cut and begun again. The API server sends a bookmark every minute, so more than that. Milliseconds, default 120,000. */
+  /** A watch that is silent this long is cut and begun again; the API server is asked to end it a little sooner by itself. Milliseconds, default 120,000. */
   idleDeadline?: number | undefined;
   /** Lists anew this often although nothing is wrong. Milliseconds; default never. */
   relistEvery?: number | undefined;
@@ -72,7 +71,7 @@ export class Reflector<T extends KubeObject> {
     await this.#running;
   }
 
-  /** Milliseconds since the API server said anything, a bookmark included. More than the idle deadline: something is wrong. */
+  /** Milliseconds since the API server said anything: a list, an event, a bookmark, the regular end of a watch. More than the idle deadline: something is wrong. */
   lastEventAge(): number {
     return performance.now() - this.#lastEvent;
   }
@@ -126,8 +125,11 @@ export class Reflector<T extends KubeObject> {
     this.stats.watches++;
     const { namespace, labelSelector, fieldSelector, idleDeadline = 120_000 } = this.#options;
     const begun = performance.now();
-    // Spread like client-go's, so that watches do not all end together.
-    const timeoutSeconds = Math.max(1, Math.min(randomInt(300, 600), Math.ceil((relistAt - begun) / 1000)));
+    // The server ends a healthy watch before it could be taken for dead: bookmarks alone do not show that it lives, the
+    // API server sends none for a resource that nothing happened to since it started. Spread, so that watches do not
+    // all end together.
+    const longest = Math.min(idleDeadline, 600_000) * (0.6 + 0.3 * Math.random());
+    const timeoutSeconds = Math.max(1, Math.floor(Math.min(longest, relistAt - begun) / 1000));
     let version = from;
     let seen = 0;
     try {
@@ -157,6 +159,7 @@ export class Reflector<T extends KubeObject> {
     if (seen === 0 && performance.now() - begun < Math.min(shortestHealthyWatch, timeoutSeconds * 500)) {
       throw new WatchFailure(version, new Error(`the API server ended a watch of ${this.#resource.plural} at once`));
     }
+    this.#lastEvent = performance.now();
     return version;
   }
 

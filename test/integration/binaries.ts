@@ -8,7 +8,8 @@ export interface Binaries {
   etcd: string;
 }
 
-const lab = join(import.meta.dirname, '../lab/env');
+const lab = join(import.meta.dirname, '../lab');
+const run = promisify(execFile);
 
 /** Where kube-apiserver and etcd are: as PODFERRY_LAB_BIN and PODFERRY_ETCD say, else what the lab has built. */
 export async function findBinaries(): Promise<Binaries> {
@@ -27,17 +28,26 @@ export async function findBinaries(): Promise<Binaries> {
 const advice =
   'run "make lab" once (it builds and caches them), or set PODFERRY_LAB_BIN (a directory with kube-apiserver) and PODFERRY_ETCD (the program etcd)';
 
-async function askLab(): Promise<{ binaries?: string; root?: string }> {
+interface Built {
+  binaries?: string | undefined;
+  root?: string | undefined;
+}
+
+/** A lab that runs says where its programs are; otherwise what its scripts would use, if it was built before. */
+async function askLab(): Promise<Built> {
   try {
-    const { stdout } = await promisify(execFile)(lab, ['-o', 'json'], { timeout: 20_000 });
-    return JSON.parse(stdout) as { binaries?: string; root?: string };
+    const { stdout } = await run(join(lab, 'env'), ['-o', 'json'], { timeout: 20_000 });
+    return JSON.parse(stdout) as Built;
+  } catch {
+    // It is not up; its cache is enough here.
+  }
+  try {
+    const words = 'source "$0/lib/common.sh" && source "$0/lib/cache.sh" && cached_root && cached_kubernetes';
+    const { stdout } = await run('bash', ['-c', words, lab], { timeout: 20_000, env: { ...process.env, lab_dir: lab } });
+    const [root, binaries] = stdout.trim().split('\n');
+    return { root, binaries };
   } catch (error) {
-    throw new Error(
-      `integration tests need kube-apiserver and etcd, and ${lab} cannot say where they are; set PODFERRY_LAB_BIN and PODFERRY_ETCD`,
-      {
-        cause: error,
-      },
-    );
+    throw new Error(`${lab} cannot say where kube-apiserver and etcd are; ${advice}`, { cause: error });
   }
 }
 

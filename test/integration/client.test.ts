@@ -6,7 +6,7 @@ import { loadConfig } from '../../src/kube/config.ts';
 import { KubeError } from '../../src/kube/errors.ts';
 import { configMaps, pods } from '../../src/kube/resources.ts';
 import type { KubeObject, Resource } from '../../src/kube/types.ts';
-import { type ApiServer, startApiServer } from './harness.ts';
+import { type ApiServer, eventually, startApiServer } from './harness.ts';
 
 let server: ApiServer;
 let client: KubeClient;
@@ -170,7 +170,13 @@ test('access reviews know users, groups and namespaces', async () => {
     subjects,
   });
   const what = { group: 'podferry.io', resource: 'migrations', namespace };
-  expect(await mayCreate(client, { username: 'mia' }, what)).toMatchObject({ allowed: true, reason: expect.stringContaining('mover') });
+  // The API server's authorizer takes a moment to hear of new roles.
+  const mia = await eventually(async () => {
+    const verdict = await mayCreate(client, { username: 'mia' }, what);
+    expect(verdict.allowed).toBe(true);
+    return verdict;
+  });
+  expect(mia.reason).toContain('mover');
   expect(await mayCreate(client, { username: 'max', groups: ['movers'], uid: '1', extra: { scopes: ['a'] } }, what)).toMatchObject({
     allowed: true,
   });

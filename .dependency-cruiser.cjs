@@ -8,8 +8,18 @@ module.exports = {
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-orphans', severity: 'error', from: { orphan: true, path: '^src/', pathNot: ['^src/main\\.ts$'] }, to: {} },
     { name: 'not-to-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
-    { name: 'api-imports-only-schemas', severity: 'error', from: { path: folder('api') }, to: { pathNot: [folder('api'), 'node_modules/zod/'] } },
-    { name: 'plan-is-pure', severity: 'error', from: { path: folder('plan') }, to: { pathNot: [folder('plan'), folder('api'), 'node_modules/zod/'] } },
+    {
+      name: 'api-imports-only-schemas',
+      severity: 'error',
+      from: { path: folder('api') },
+      to: { pathNot: [folder('api'), 'node_modules/zod/'] },
+    },
+    {
+      name: 'plan-is-pure',
+      severity: 'error',
+      from: { path: folder('plan') },
+      to: { pathNot: [folder('plan'), folder('api'), 'node_modules/zod/'] },
+    },
     ...adapters.map((name) => ({
       name: `${name}-is-an-adapter`,
       severity: 'error',
@@ -28,11 +38,20 @@ module.exports = {
       from: { path: '^src/', pathNot: [folder('kube')] },
       to: { path: 'node_modules/@kubernetes/client-node/', dependencyTypesNot: ['type-only'] },
     },
-    { name: 'util-imports-nothing-of-ours', severity: 'error', from: { path: folder('util') }, to: { path: '^src/', pathNot: [folder('util')] } },
+    {
+      name: 'util-imports-nothing-of-ours',
+      severity: 'error',
+      from: { path: folder('util') },
+      to: { path: '^src/', pathNot: [folder('util')] },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { extensions: ['.ts', '.js', '.json'], exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.json'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default'],
+    },
   },
 };

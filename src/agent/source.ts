@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { SourceErrorStep, SourceRequest, SourceState, SourceView } from '../api/agent.ts';
 import { Changes } from './changes.ts';
 import type { Records } from './records.ts';
-import type { Runtime, RunningContainer } from './runtime.ts';
+import type { RunningContainer, Runtime } from './runtime.ts';
 
 /** What a source's agent must remember of a migration. */
 export interface SourceRecord {
@@ -24,7 +24,13 @@ export interface SourcePorts {
   runtime: Runtime;
   /** Ends within the time the request allows. */
   checkpoint(request: SourceRequest, container: string): Promise<string>;
-  ship(request: SourceRequest, container: string, archive: string, progress: (bytes: number) => void, signal: AbortSignal): Promise<{ digest: string; bytes: number }>;
+  ship(
+    request: SourceRequest,
+    container: string,
+    archive: string,
+    progress: (bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<{ digest: string; bytes: number }>;
   shipVolumes(request: SourceRequest, progress: (bytes: number) => void, signal: AbortSignal): Promise<{ digest: string; bytes: number }>;
   now(): number;
 }
@@ -138,7 +144,7 @@ export class SourceKeeper {
         return this.view(uid);
       }
       case 'Held': {
-        if (!entry || entry.record.state !== 'Shipped') return this.view(uid);
+        if (entry?.record.state !== 'Shipped') return this.view(uid);
         return this.#hold(uid, entry);
       }
       case 'Resumed': {
@@ -204,7 +210,10 @@ export class SourceKeeper {
     }
     await this.#reach(uid, entry, 'Checkpointed', signal);
     await step('ship', async () => {
-      await Promise.all([...request.containers.map(({ name }) => this.#ship(uid, entry, name, signal)), this.#shipVolumes(uid, entry, signal)]);
+      await Promise.all([
+        ...request.containers.map(({ name }) => this.#ship(uid, entry, name, signal)),
+        this.#shipVolumes(uid, entry, signal),
+      ]);
     });
     await step('ship', () => this.#assertFrozen(entry, signal));
     await this.#reach(uid, entry, 'Shipped', signal);
@@ -227,7 +236,10 @@ export class SourceKeeper {
     const containers = await runtime.containersOf(record.request.podUid, signal);
     const wanted = record.request.containers.map(({ name }) => {
       const found = containers.find((container) => container.name === name);
-      if (!found) throw new Error(`container ${name} of pod ${record.request.namespace}/${record.request.pod} does not run in the runtime of this node`);
+      if (!found)
+        throw new Error(
+          `container ${name} of pod ${record.request.namespace}/${record.request.pod} does not run in the runtime of this node`,
+        );
       return found;
     });
     // Remembered before the first pause: whoever takes over after a crash has to know what may be paused.
@@ -246,7 +258,12 @@ export class SourceKeeper {
     } catch (error) {
       const id = frozen.find((container) => container.name === name)?.id ?? '';
       const log = await this.#ports.runtime.criuLog(id);
-      const said = log?.split('\n').filter((line) => /Error/.test(line)).slice(0, 4).map((line) => line.trim()) ?? [];
+      const said =
+        log
+          ?.split('\n')
+          .filter((line) => /Error/.test(line))
+          .slice(0, 4)
+          .map((line) => line.trim()) ?? [];
       const message = error instanceof Error ? error.message : String(error);
       throw new Error([`container ${name}: ${message}`, ...(said.length ? [`CRIU: ${said.join('; ')}`] : [])].join('; '), { cause: error });
     }
@@ -256,14 +273,24 @@ export class SourceKeeper {
     const { record } = entry;
     const archive = record.archives[name];
     if (!archive || record.shipped[name]) return;
-    record.shipped[name] = await this.#ports.ship(record.request, name, archive.path, (bytes) => this.#progress(uid, entry, name, bytes), signal);
+    record.shipped[name] = await this.#ports.ship(
+      record.request,
+      name,
+      archive.path,
+      (bytes) => this.#progress(uid, entry, name, bytes),
+      signal,
+    );
     await this.#save(uid, entry);
   }
 
   async #shipVolumes(uid: string, entry: Entry, signal: AbortSignal): Promise<void> {
     const { record } = entry;
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
-    record.shipped[volumesKey] = await this.#ports.shipVolumes(record.request, (bytes) => this.#progress(uid, entry, volumesKey, bytes), signal);
+    record.shipped[volumesKey] = await this.#ports.shipVolumes(
+      record.request,
+      (bytes) => this.#progress(uid, entry, volumesKey, bytes),
+      signal,
+    );
     await this.#save(uid, entry);
   }
 
@@ -273,7 +300,8 @@ export class SourceKeeper {
     const now = await this.#ports.runtime.containersOf(record.request.podUid, signal);
     for (const { id, name, pid } of record.frozen) {
       const found: RunningContainer | undefined = now.find((container) => container.id === id);
-      if (!found || found.pid !== pid) throw new Error(`container ${name} ended while it was frozen; see the events of the pod (a probe, memory, somebody's kill)`);
+      if (!found || found.pid !== pid)
+        throw new Error(`container ${name} ended while it was frozen; see the events of the pod (a probe, memory, somebody's kill)`);
       if (!found.paused) throw new Error(`container ${name} was resumed by somebody else while it was frozen`);
     }
   }

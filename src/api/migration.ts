@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { apiVersion } from './names.ts';
+import type { apiVersion } from './names.ts';
 import type { Reason } from './reasons.ts';
 
 /** RFC 3339 with fractions of a second, as metav1.MicroTime. */
@@ -98,20 +98,38 @@ const containerSchema = z.object({
   name: z.string(),
   image: z.string().optional().meta({ description: "The base image, as in the source pod's spec." }),
   baseImage: z.string().optional().meta({ description: 'The base image by digest.' }),
-  checkpointImage: z.string().optional().meta({ description: 'The reference the target pod is restored from; served on the destination only.' }),
+  checkpointImage: z
+    .string()
+    .optional()
+    .meta({ description: 'The reference the target pod is restored from; served on the destination only.' }),
   digest: z.string().optional().meta({ description: 'Of the checkpoint image.' }),
   archiveBytes: z.int().optional(),
   bytesSent: z.int().optional(),
 });
 export type ContainerStatus = z.infer<typeof containerSchema>;
 
-export const steps = ['accepted', 'prepared', 'frozen', 'checkpointed', 'shipped', 'held', 'switched', 'created', 'restored', 'committed', 'finished'] as const;
+export const steps = [
+  'accepted',
+  'prepared',
+  'frozen',
+  'checkpointed',
+  'shipped',
+  'held',
+  'switched',
+  'created',
+  'restored',
+  'committed',
+  'finished',
+] as const;
 export type Step = (typeof steps)[number];
 
 export const statusSchema = z.object({
   observedGeneration: z.int().optional(),
   phase: z.enum(phases).optional(),
-  conditions: z.array(conditionSchema).optional().meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] }),
+  conditions: z
+    .array(conditionSchema)
+    .optional()
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] }),
   switchKind: z.enum(switchKinds).optional().meta({
     description:
       'Release: the source leaves its owner, which makes a replacement. Recreate: the source is deleted and comes back under its name. Provided: the target is created by somebody else.',
@@ -125,24 +143,27 @@ export const statusSchema = z.object({
       labels: z.record(z.string(), z.string()).optional().meta({ description: 'As before the release; given back by a roll back.' }),
       completionIndex: z.string().optional().meta({ description: 'Of a pod of an indexed Job; its replacement has the same.' }),
       wasReady: z.boolean().optional(),
-      manifest: z
-        .record(z.string(), z.unknown())
-        .optional()
-        .meta({
-          description: 'The pod as it is created again (switch kind Recreate).',
-          type: 'object',
-          'x-kubernetes-preserve-unknown-fields': true,
-        }),
+      manifest: z.record(z.string(), z.unknown()).optional().meta({
+        description: 'The pod as it is created again (switch kind Recreate).',
+        type: 'object',
+        'x-kubernetes-preserve-unknown-fields': true,
+      }),
     })
     .optional(),
   target: z.object({ name: z.string().optional(), uid: z.string().optional(), nodeName: z.string() }).optional(),
   placeholder: z.string().optional().meta({ description: 'The pod that holds the room on the destination.' }),
-  containers: z.array(containerSchema).optional().meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
+  containers: z
+    .array(containerSchema)
+    .optional()
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
   steps: z
     .object(Object.fromEntries(steps.map((step) => [step, time().optional()])) as Record<Step, z.ZodOptional<z.ZodString>>)
     .optional()
     .meta({ description: 'When each step was done.' }),
-  downtimeMilliseconds: z.int().optional().meta({ description: 'From the freeze of the source until the last container of the target ran.' }),
+  downtimeMilliseconds: z
+    .int()
+    .optional()
+    .meta({ description: 'From the freeze of the source until the last container of the target ran.' }),
   bytesSent: z.int().optional(),
   attempts: z.int().optional(),
   failure: z

@@ -112,7 +112,9 @@ export function isSidecar(container: Container): boolean {
 /** The statuses of the containers that `runningContainers` names. */
 export function runningContainerStatuses(pod: Pod): RuntimeContainerStatus[] {
   const names = new Set(runningContainers(pod).map((container) => container.name));
-  return [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])].filter((status) => names.has(status.name));
+  return [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])].filter((status) =>
+    names.has(status.name),
+  );
 }
 
 export function isReady(pod: Pod): boolean {

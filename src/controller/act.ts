@@ -1,5 +1,5 @@
-import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Migration } from '../api/migration.ts';
+import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
 import type { Action } from '../plan/migration/index.ts';
 import type { Agents } from './agents.ts';
@@ -25,7 +25,11 @@ export function actor(cluster: ClusterPorts, agents: Agents): Act {
       case 'addFinalizer':
         return cluster.patchMigration(migration, { finalizers: [...(migration.metadata.finalizers ?? []), finalizer] }, signal);
       case 'removeFinalizer':
-        return cluster.patchMigration(migration, { finalizers: (migration.metadata.finalizers ?? []).filter((name) => name !== finalizer) }, signal);
+        return cluster.patchMigration(
+          migration,
+          { finalizers: (migration.metadata.finalizers ?? []).filter((name) => name !== finalizer) },
+          signal,
+        );
       case 'deleteMigration':
         return cluster.deleteMigration(migration, signal);
       case 'createPod':
@@ -37,7 +41,13 @@ export function actor(cluster: ClusterPorts, agents: Agents): Act {
       case 'giveBackPod':
         return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
       case 'clearRequest':
-        return cluster.patchPod(namespace, action.pod, action.uid, { annotations: without([userAnnotations.migrateTo, internalAnnotations.request]) }, signal);
+        return cluster.patchPod(
+          namespace,
+          action.pod,
+          action.uid,
+          { annotations: without([userAnnotations.migrateTo, internalAnnotations.request]) },
+          signal,
+        );
       case 'setSource':
         return agents.setSource(action.nodeName, uid, action.request, signal);
       case 'setTarget':

@@ -29,7 +29,12 @@ export class Agents {
   /** Takes new certificates into use; calls under way end with the old ones. */
   setTls(tls: ClientTls): void {
     const before = this.#dispatcher;
-    this.#dispatcher = new Agent({ connect: { ...tls, servername: tlsNames.agent, timeout: 3000 }, headersTimeout: 0, bodyTimeout: 0, connections: 16 });
+    this.#dispatcher = new Agent({
+      connect: { ...tls, servername: tlsNames.agent, timeout: 3000 },
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connections: 16,
+    });
     void before?.close();
   }
 
@@ -74,7 +79,14 @@ export class Agents {
     }
   }
 
-  async #call(nodeName: string, method: 'GET' | 'PUT' | 'DELETE', path: string, body: object | undefined, signal: AbortSignal, waits = 0): Promise<unknown> {
+  async #call(
+    nodeName: string,
+    method: 'GET' | 'PUT' | 'DELETE',
+    path: string,
+    body: object | undefined,
+    signal: AbortSignal,
+    waits = 0,
+  ): Promise<unknown> {
     const address = this.#options.addressOf(nodeName);
     if (!address) throw new Error(`no podferry agent is ready on node ${nodeName}`);
     if (!this.#dispatcher) throw new Error('the controller has no certificate yet');

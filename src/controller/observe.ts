@@ -54,7 +54,10 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
 /** Of several migrations of one pod the one that began first goes on; before that, the oldest object. */
 function earlier(migration: Migration, all: Migration[]): string | undefined {
   if (migration.status?.phase && migration.status.phase !== 'Pending') return undefined;
-  const rivals = all.filter((other) => other.spec.pod === migration.spec.pod && other.metadata.uid !== migration.metadata.uid && !isFinished(other));
-  const age = (candidate: Migration) => `${candidate.status?.phase && candidate.status.phase !== 'Pending' ? 0 : 1}/${candidate.metadata.creationTimestamp}/${candidate.metadata.uid}`;
+  const rivals = all.filter(
+    (other) => other.spec.pod === migration.spec.pod && other.metadata.uid !== migration.metadata.uid && !isFinished(other),
+  );
+  const age = (candidate: Migration) =>
+    `${candidate.status?.phase && candidate.status.phase !== 'Pending' ? 0 : 1}/${candidate.metadata.creationTimestamp}/${candidate.metadata.uid}`;
   return rivals.sort((left, right) => age(left).localeCompare(age(right))).find((rival) => age(rival) < age(migration))?.metadata.name;
 }

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
-import { planMigration, type EventNote, type Observation, type Plan } from '../plan/migration/index.ts';
+import { type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
 import type { Act } from './act.ts';
 import type { Agents } from './agents.ts';
 
@@ -69,7 +69,11 @@ export class Reconciler {
     if (plan.status && !sameStatus(migration.status, plan.status)) {
       current = await this.#ports.writeStatus(migration, plan.status, signal);
       const { phase } = plan.status;
-      if (phase !== migration.status?.phase) this.#ports.log.info({ migration: `${migration.metadata.namespace}/${migration.metadata.name}`, phase, message: plan.status.conditions?.[0]?.message }, 'phase');
+      if (phase !== migration.status?.phase)
+        this.#ports.log.info(
+          { migration: `${migration.metadata.namespace}/${migration.metadata.name}`, phase, message: plan.status.conditions?.[0]?.message },
+          'phase',
+        );
     }
     for (const note of plan.events ?? []) this.#ports.event(current, note);
     return current;

@@ -1,5 +1,5 @@
-import { apiVersion, autoDestination, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Migration } from '../api/migration.ts';
+import { apiVersion, autoDestination, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
 import { shortHash, withSuffix } from '../plan/hash.ts';
 

@@ -1,10 +1,10 @@
 import { compare } from 'fast-json-patch';
-import { internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Migration } from '../api/migration.ts';
+import { internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
+import { shortHash } from '../plan/hash.ts';
 import { refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
-import { shortHash } from '../plan/hash.ts';
 import { becomeTarget } from './provided.ts';
 import { type AdmissionRequest, forbid, invalid, pass, type UserInfo, type Verdict } from './review.ts';
 
@@ -37,9 +37,13 @@ async function reviewUpdate(ports: WebhookPorts, request: AdmissionRequest, sign
   const pod = request.object as Pod;
   const wanted = pod.metadata.annotations?.[userAnnotations.migrateTo];
   const before = request.oldObject?.metadata.annotations?.[userAnnotations.migrateTo];
+  if (request.userInfo.username === ports.controllerUser) return pass;
+  const forged = internalKeys.find((key) => pod.metadata.annotations?.[key] !== request.oldObject?.metadata.annotations?.[key]);
+  if (forged) return forbid(`only podferry itself sets the annotation ${forged}`);
   if (wanted === undefined || wanted === before) return pass;
   const namespace = request.namespace ?? '';
-  if (!isNodeName(wanted)) return invalid(`${userAnnotations.migrateTo}: ${JSON.stringify(wanted)} is neither the name of a node nor "auto"`);
+  if (!isNodeName(wanted))
+    return invalid(`${userAnnotations.migrateTo}: ${JSON.stringify(wanted)} is neither the name of a node nor "auto"`);
   const access = await ports.mayMigrate(request.userInfo, namespace, signal);
   if (!access.allowed) return forbid(mayNot(request.userInfo, namespace, access.reason));
   const refusal = refusePod(pod) ?? refusePodNow(pod);
@@ -53,16 +57,19 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
   const pod = request.object as Pod;
   const namespace = request.namespace ?? '';
   const annotations = pod.metadata.annotations ?? {};
-  // Invoked again for the same pod (reinvocationPolicy IfNeeded): it is a target already.
-  if (annotations[internalAnnotations.migrationUid] && request.userInfo.username === ports.controllerUser) return pass;
+  const internal = internalKeys.find((key) => annotations[key] !== undefined);
+  if (internal && annotations[internalAnnotations.migrationUid]) return reviewAgain(ports, request, pod, signal);
+  if (internal && request.userInfo.username !== ports.controllerUser) return forbid(`only podferry itself sets the annotation ${internal}`);
   if (annotations[userAnnotations.migrateFrom] !== undefined) return becomeTarget(ports, request, signal);
   if (annotations[userAnnotations.migrateTo] !== undefined) {
-    return invalid(`${userAnnotations.migrateTo} belongs on a running pod, not on a new one (or on a template, whose pods would move without end)`);
+    return invalid(
+      `${userAnnotations.migrateTo} belongs on a running pod, not on a new one (or on a template, whose pods would move without end)`,
+    );
   }
   const named = annotations[internalAnnotations.migration];
-  const candidates = ports.activeMigrations(namespace).filter((migration) =>
-    named ? migration.metadata.name === named : migration.status?.source?.owner && mayConcern(migration, pod),
-  );
+  const candidates = ports
+    .activeMigrations(namespace)
+    .filter((migration) => (named ? migration.metadata.name === named : migration.status?.source?.owner && mayConcern(migration, pod)));
   // Several pods of one owner may be on their way at once: their replacements spread over them by the request's uid.
   candidates.sort((left, right) => order(request, left).localeCompare(order(request, right)));
   for (const cached of candidates) {
@@ -75,6 +82,18 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
   }
   if (named) return forbid(`Migration ${named} does not wait for pod ${pod.metadata.name}`);
   return pass;
+}
+
+const internalKeys: string[] = Object.values(internalAnnotations);
+
+/** Invoked again for a pod that is a target already (reinvocationPolicy IfNeeded), or somebody made one up. */
+async function reviewAgain(ports: WebhookPorts, request: AdmissionRequest, pod: Pod, signal: AbortSignal): Promise<Verdict> {
+  const namespace = request.namespace ?? '';
+  const migration = await ports.getMigration(namespace, pod.metadata.annotations?.[internalAnnotations.migration] ?? '', signal);
+  const known =
+    migration && isAwaitedBy(migration, pod) && migration.metadata.uid === pod.metadata.annotations?.[internalAnnotations.migrationUid];
+  if (!known) return forbid(`only podferry itself sets the annotation ${internalAnnotations.migrationUid}`);
+  return { allow: true, pod: toTarget(migration, pod) };
 }
 
 function mayConcern(migration: Migration, pod: Pod): boolean {

@@ -1,8 +1,7 @@
-import { userAnnotations } from '../api/names.ts';
 import type { Migration } from '../api/migration.ts';
+import { apiVersion, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
 import { runningContainers } from '../api/pod.ts';
-import { apiVersion } from '../api/names.ts';
 import { shortHash, withSuffix } from '../plan/hash.ts';
 import { controllerOf, refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
@@ -41,7 +40,8 @@ export async function becomeTarget(ports: WebhookPorts, request: AdmissionReques
     if (phase === 'Failed' || phase === 'RollingBack') {
       return invalid(`Migration ${name} failed: ${migration.status?.failure?.message ?? 'see its conditions'}; delete it to try again`);
     }
-    if (phase === 'Succeeded' || phase === 'CleaningUp' || phase === 'Restoring') return invalid(`Migration ${name} already has its target pod`);
+    if (phase === 'Succeeded' || phase === 'CleaningUp' || phase === 'Restoring')
+      return invalid(`Migration ${name} already has its target pod`);
     if (request.dryRun) break;
     await ports.nextChange(namespace, name, 1000, signal);
     migration = (await ports.getMigration(namespace, name, signal)) ?? migration;
@@ -67,7 +67,8 @@ function readAnnotations(pod: Pod): Asked | { problem: string } {
     return { problem: `a pod with ${userAnnotations.migrateFrom} needs ${userAnnotations.destination}: NODE` };
   }
   if (!pod.metadata.name) return { problem: `a pod with ${userAnnotations.migrateFrom} needs a metadata.name; generateName is not enough` };
-  if (pod.metadata.name === source) return { problem: `pod ${source} cannot continue itself; annotate it with ${userAnnotations.migrateTo}` };
+  if (pod.metadata.name === source)
+    return { problem: `pod ${source} cannot continue itself; annotate it with ${userAnnotations.migrateTo}` };
   return { source, destination, ...(container ? { container } : {}) };
 }
 
@@ -76,10 +77,12 @@ function problemOf(source: Pod | undefined, pod: Pod, asked: Asked): string | un
   const refusal = refusePod(source) ?? refusePodNow(source);
   if (refusal) return refusal.message;
   const owner = controllerOf(source);
-  if (owner) return `pod ${asked.source} belongs to ${owner.kind} ${owner.name}, which would replace it; annotate it with ${userAnnotations.migrateTo} instead`;
+  if (owner)
+    return `pod ${asked.source} belongs to ${owner.kind} ${owner.name}, which would replace it; annotate it with ${userAnnotations.migrateTo} instead`;
   if (source.spec.nodeName === asked.destination) return `pod ${asked.source} already runs on node ${asked.destination}`;
   const names = runningContainers(source).map((container) => container.name);
-  if (asked.container && !names.includes(asked.container)) return `pod ${asked.source} has no container ${asked.container}; it has ${names.join(', ')}`;
+  if (asked.container && !names.includes(asked.container))
+    return `pod ${asked.source} has no container ${asked.container}; it has ${names.join(', ')}`;
   if (asked.container && names.length > 1) {
     return `pod ${asked.source} has the containers ${names.join(', ')}, which move together; leave /${asked.container} out`;
   }

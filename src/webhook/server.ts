@@ -31,7 +31,13 @@ export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): 
     const parsed = parseReview(request.body);
     if ('problem' in parsed) {
       log.warn({ problem: parsed.problem }, 'not an AdmissionReview');
-      response.status(parsed.uid ? 200 : 400).json(parsed.uid ? answer(parsed.uid, { allow: false, code: 400, reason: 'BadRequest', message: `podferry: ${parsed.problem}` }) : { error: parsed.problem });
+      response
+        .status(parsed.uid ? 200 : 400)
+        .json(
+          parsed.uid
+            ? answer(parsed.uid, { allow: false, code: 400, reason: 'BadRequest', message: `podferry: ${parsed.problem}` })
+            : { error: parsed.problem },
+        );
       return;
     }
     const review = parsed.request;
@@ -45,7 +51,18 @@ export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): 
     }
     const outcome = verdict.allow ? (verdict.pod ? 'changed' : 'passed') : 'refused';
     onReview?.(review.operation, outcome, (performance.now() - started) / 1000);
-    if (outcome !== 'passed') log.info({ operation: review.operation, namespace: review.namespace, name: review.object?.metadata.name, user: review.userInfo.username, outcome, verdict: verdict.allow ? undefined : verdict.message }, 'reviewed a pod');
+    if (outcome !== 'passed')
+      log.info(
+        {
+          operation: review.operation,
+          namespace: review.namespace,
+          name: review.object?.metadata.name,
+          user: review.userInfo.username,
+          outcome,
+          verdict: verdict.allow ? undefined : verdict.message,
+        },
+        'reviewed a pod',
+      );
     response.json(answer(review.uid, verdict, review.object ?? undefined));
   });
   app.use((error: Error & { status?: number; type?: string }, _request: Request, response: Response, _next: NextFunction) => {

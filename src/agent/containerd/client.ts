@@ -102,7 +102,13 @@ export class ContainerdClient {
   }
 
   async *#stream(method: Method, request: object, signal: AbortSignal): AsyncGenerator<unknown> {
-    const call = this.#client.makeServerStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, request, this.#metadata);
+    const call = this.#client.makeServerStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      request,
+      this.#metadata,
+    );
     const cancel = () => call.cancel();
     signal.addEventListener('abort', cancel, { once: true });
     try {

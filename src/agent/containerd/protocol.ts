@@ -1,4 +1,4 @@
-import * as grpc from '@grpc/grpc-js';
+import type * as grpc from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 
 /**
@@ -73,7 +73,13 @@ function codec(name: string) {
   return {
     encode: (value: object): Buffer => Buffer.from(type.encode(type.fromObject(value)).finish()),
     decode: (bytes: Buffer): unknown =>
-      type.toObject(type.decode(bytes), { longs: Number, defaults: true, arrays: true, objects: true, bytes: Buffer as unknown as StringConstructor }),
+      type.toObject(type.decode(bytes), {
+        longs: Number,
+        defaults: true,
+        arrays: true,
+        objects: true,
+        bytes: Buffer as unknown as StringConstructor,
+      }),
   };
 }
 
@@ -85,7 +91,13 @@ export function toRfc3339(timestamp: Timestamp): string {
   return new Date(timestamp.seconds * 1000 + Math.floor(timestamp.nanos / 1e6)).toISOString();
 }
 
-function method(service: string, name: string, request: string, response: string, responseStream = false): grpc.MethodDefinition<object, unknown> {
+function method(
+  service: string,
+  name: string,
+  request: string,
+  response: string,
+  responseStream = false,
+): grpc.MethodDefinition<object, unknown> {
   const input = codec(request);
   const output = codec(response);
   return {

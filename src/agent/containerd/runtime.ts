@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import type { ContainerStart, Runtime, RunningContainer, StoredContent } from '../runtime.ts';
+import type { ContainerStart, RunningContainer, Runtime, StoredContent } from '../runtime.ts';
 import { ContainerdClient, isNotFound } from './client.ts';
 import { type Container, decodeTaskStart, taskStatus, toRfc3339 } from './protocol.ts';
 
@@ -33,14 +33,22 @@ export class ContainerdRuntime implements Runtime {
       containers.map(async (container): Promise<RunningContainer | undefined> => {
         const task = await this.#client.getTask(container.id, signal);
         if (!task || task.status === taskStatus.stopped) return undefined;
-        return { id: container.id, name: container.labels[label.container] ?? '', pid: task.pid, paused: task.status === taskStatus.paused };
+        return {
+          id: container.id,
+          name: container.labels[label.container] ?? '',
+          pid: task.pid,
+          paused: task.status === taskStatus.paused,
+        };
       }),
     );
     return running.filter((container) => container !== undefined);
   }
 
   async podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined> {
-    const sandboxes = await this.#client.listContainers([filter({ [label.podNamespace]: namespace, [label.podName]: pod, [label.kind]: 'sandbox' })], signal);
+    const sandboxes = await this.#client.listContainers(
+      [filter({ [label.podNamespace]: namespace, [label.podName]: pod, [label.kind]: 'sandbox' })],
+      signal,
+    );
     sandboxes.sort((left, right) => left.created_at.seconds - right.created_at.seconds || left.created_at.nanos - right.created_at.nanos);
     return sandboxes.at(-1)?.labels[label.podUid];
   }

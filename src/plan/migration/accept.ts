@@ -1,5 +1,5 @@
-import { finalizer } from '../../api/names.ts';
 import type { MigrationStatus, SwitchKind } from '../../api/migration.ts';
+import { finalizer } from '../../api/names.ts';
 import type { Node, Pod } from '../../api/pod.ts';
 import { isReady } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
@@ -54,9 +54,14 @@ export function refuseMigration(observation: Observation): Refusal | undefined {
   }
   if (!sourcePod) return { reason: reasons.podNotFound, message: `there is no pod ${namespace}/${migration.spec.pod}` };
   if (earlierMigration) {
-    return { reason: reasons.alreadyMigrating, message: `pod ${namespace}/${migration.spec.pod} is already moved by Migration ${earlierMigration}` };
+    return {
+      reason: reasons.alreadyMigrating,
+      message: `pod ${namespace}/${migration.spec.pod} is already moved by Migration ${earlierMigration}`,
+    };
   }
-  return refusePod(sourcePod) ?? refusePodNow(sourcePod) ?? refuseProvided(observation, sourcePod) ?? refuseDestination(observation, sourcePod);
+  return (
+    refusePod(sourcePod) ?? refusePodNow(sourcePod) ?? refuseProvided(observation, sourcePod) ?? refuseDestination(observation, sourcePod)
+  );
 }
 
 function refuseProvided({ migration }: Observation, pod: Pod): Refusal | undefined {

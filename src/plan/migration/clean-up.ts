@@ -16,7 +16,12 @@ export function cleanUp(observation: Observation): Plan {
   const actions: Action[] = [];
   if (placeholder && !placeholder.metadata.deletionTimestamp) actions.push(removal(placeholder));
   if (!destination?.reachable) {
-    return wait(observation, reasons.committed, `pod ${status.target?.name} runs; waiting for the agent on node ${targetNode} to put the base image in place of the checkpoint`, { actions, requeueAfter: 1000 });
+    return wait(
+      observation,
+      reasons.committed,
+      `pod ${status.target?.name} runs; waiting for the agent on node ${targetNode} to put the base image in place of the checkpoint`,
+      { actions, requeueAfter: 1000 },
+    );
   }
   if (destination.view.state !== 'Committed') {
     return wait(observation, reasons.committed, `pod ${status.target?.name} runs; cleaning up`, {
@@ -33,7 +38,12 @@ export function cleanUp(observation: Observation): Plan {
     });
   }
   if (!source?.reachable) {
-    return wait(observation, reasons.sourceUnreachable, `pod ${status.target?.name} runs; the archives on node ${sourceNode} are removed when its agent answers`, { actions, requeueAfter: 5000 });
+    return wait(
+      observation,
+      reasons.sourceUnreachable,
+      `pod ${status.target?.name} runs; the archives on node ${sourceNode} are removed when its agent answers`,
+      { actions, requeueAfter: 5000 },
+    );
   }
   if (source.view.state !== 'Unknown') {
     return wait(observation, reasons.committed, `pod ${status.target?.name} runs; removing the archives on node ${sourceNode}`, {
@@ -43,9 +53,14 @@ export function cleanUp(observation: Observation): Plan {
   }
   if (actions.length) return wait(observation, reasons.committed, 'removing the placeholder', { actions, requeueAfter: 1000 });
   const took = status.downtimeMilliseconds === undefined ? '' : `, stopped for ${status.downtimeMilliseconds} ms`;
-  return end(observation, 'Succeeded', {}, {
-    type: 'Normal',
-    reason: reasons.succeeded,
-    message: `pod ${status.source?.name} moved from node ${sourceNode} to node ${targetNode} as pod ${status.target?.name}${took}`,
-  });
+  return end(
+    observation,
+    'Succeeded',
+    {},
+    {
+      type: 'Normal',
+      reason: reasons.succeeded,
+      message: `pod ${status.source?.name} moved from node ${sourceNode} to node ${targetNode} as pod ${status.target?.name}${took}`,
+    },
+  );
 }

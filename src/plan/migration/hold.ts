@@ -1,6 +1,6 @@
+import type { Migration } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
 import { shortHash } from '../hash.ts';
-import type { Migration } from '../../api/migration.ts';
 import type { Observation, Plan } from './observation.ts';
 import { sourceChanged } from './prepare.ts';
 import { advance, rollBack, statusOf, wait } from './progress.ts';
@@ -19,14 +19,22 @@ export function hold(observation: Observation): Plan {
   const targetNode = status.target?.nodeName ?? '';
   if (!status.target?.name) {
     const name = targetName(observation.migration);
-    return wait(observation, reasons.switching, `the target will be pod ${name} on node ${targetNode}`, { status: { ...status, target: { nodeName: targetNode, name } } });
+    return wait(observation, reasons.switching, `the target will be pod ${name} on node ${targetNode}`, {
+      status: { ...status, target: { nodeName: targetNode, name } },
+    });
   }
   if (!source?.reachable || !destination?.reachable) {
     // Its lease may have run out meanwhile; whether it has is for its agent to say, so there is no deadline here.
-    return wait(observation, reasons.sourceUnreachable, 'waiting for the agents of the source and the destination to answer', { requeueAfter: 1000 });
+    return wait(observation, reasons.sourceUnreachable, 'waiting for the agents of the source and the destination to answer', {
+      requeueAfter: 1000,
+    });
   }
   if (source.view.state !== 'Shipped' && source.view.state !== 'Held') {
-    return rollBack(observation, reasons.holdFailed, source.view.error?.message ?? `pod ${status.source?.name} was resumed on node ${nodeName} before the switch`);
+    return rollBack(
+      observation,
+      reasons.holdFailed,
+      source.view.error?.message ?? `pod ${status.source?.name} was resumed on node ${nodeName} before the switch`,
+    );
   }
   if (destination.view.state !== 'Complete' && destination.view.state !== 'Serving') {
     return rollBack(observation, reasons.shippingFailed, `node ${targetNode} has lost the archives`);
@@ -40,7 +48,12 @@ export function hold(observation: Observation): Plan {
       requeueAfter: settings.leaseMilliseconds / 3,
     });
   }
-  return advance(observation, 'Switching', {}, { step: 'held', reason: reasons.switching, message: `switching to pod ${status.target.name} on node ${targetNode}` });
+  return advance(
+    observation,
+    'Switching',
+    {},
+    { step: 'held', reason: reasons.switching, message: `switching to pod ${status.target.name} on node ${targetNode}` },
+  );
 }
 
 /** The only name the target can have. Names made from a prefix look as the owner's own would. */

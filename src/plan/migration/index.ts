@@ -1,9 +1,9 @@
-import type { Observation, Plan } from './observation.ts';
 import { accept } from './accept.ts';
 import { cleanUp } from './clean-up.ts';
 import { finished } from './finished.ts';
-import { move } from './move.ts';
 import { hold } from './hold.ts';
+import { move } from './move.ts';
+import type { Observation, Plan } from './observation.ts';
 import { prepare } from './prepare.ts';
 import { restore } from './restore.ts';
 import { undo } from './roll-back.ts';

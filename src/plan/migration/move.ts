@@ -4,8 +4,8 @@ import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
 import type { Observation, Plan } from './observation.ts';
-import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceChanged } from './prepare.ts';
+import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceRequest } from './requests.ts';
 
 /**
@@ -22,22 +22,34 @@ export function move(observation: Observation): Plan {
   const left = timeLeft(observation, 'prepared', freezeSeconds);
   if (left <= 0) return rollBack(observation, reasons.timedOut, `the archives were not on the destination within ${freezeSeconds} s`);
   if (!source?.reachable) {
-    return wait(observation, reasons.sourceUnreachable, `podferry's agent on node ${nodeName} does not answer: ${source?.message ?? 'no agent pod is ready there'}`, {
-      requeueAfter: Math.min(left, 1000),
-    });
+    return wait(
+      observation,
+      reasons.sourceUnreachable,
+      `podferry's agent on node ${nodeName} does not answer: ${source?.message ?? 'no agent pod is ready there'}`,
+      {
+        requeueAfter: Math.min(left, 1000),
+      },
+    );
   }
   if (!destination?.reachable) {
-    return wait(observation, reasons.destinationUnreachable, `podferry's agent on node ${status.target?.nodeName} does not answer: ${destination?.message ?? 'no agent pod is ready there'}`, {
-      requeueAfter: Math.min(left, 1000),
-    });
+    return wait(
+      observation,
+      reasons.destinationUnreachable,
+      `podferry's agent on node ${status.target?.nodeName} does not answer: ${destination?.message ?? 'no agent pod is ready there'}`,
+      {
+        requeueAfter: Math.min(left, 1000),
+      },
+    );
   }
   const { view } = source;
   if (view.error) return rollBack(observation, failureReasons[view.error.step], explainCriu(view.error.message));
   // The record that said where to push to is gone with the destination's disk.
-  if (destination.view.state === 'Unknown') return rollBack(observation, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
+  if (destination.view.state === 'Unknown')
+    return rollBack(observation, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
 
   if (view.state === 'Unknown' || view.state === 'Running') {
-    if (status.phase !== 'Freezing') return rollBack(observation, reasons.freezeFailed, `node ${nodeName} has forgotten the migration; the pod runs`);
+    if (status.phase !== 'Freezing')
+      return rollBack(observation, reasons.freezeFailed, `node ${nodeName} has forgotten the migration; the pod runs`);
     return wait(observation, reasons.frozen, `freezing pod ${status.source?.name} on node ${nodeName}`, {
       actions: [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Shipped') }],
       requeueAfter: settings.leaseMilliseconds / 3,
@@ -49,18 +61,30 @@ export function move(observation: Observation): Plan {
       observation,
       'Holding',
       { ...following(observation, view), ...arrival(observation) },
-      { step: 'shipped', reason: reasons.shipped, message: `the archives of pod ${status.source?.name} are on node ${status.target?.nodeName}, complete and verified` },
+      {
+        step: 'shipped',
+        reason: reasons.shipped,
+        message: `the archives of pod ${status.source?.name} are on node ${status.target?.nodeName}, complete and verified`,
+      },
     );
   }
   const waitFor: NonNullable<Plan['waitFor']> = [
     { side: 'source', nodeName, revision: view.revision },
     { side: 'destination', nodeName: status.target?.nodeName ?? '', revision: destination.view.revision },
   ];
-  const renewal = leaseIsDue(observation, view) ? [{ type: 'setSource' as const, nodeName, request: sourceRequest(observation, 'Shipped') }] : [];
+  const renewal = leaseIsDue(observation, view)
+    ? [{ type: 'setSource' as const, nodeName, request: sourceRequest(observation, 'Shipped') }]
+    : [];
   const { phase, step, reason, message } = progressWords(observation, view);
   const change = following(observation, view);
   if (phase !== status.phase) {
-    return advance(observation, phase, change, { ...(step ? { step } : {}), reason, message }, { waitFor, actions: renewal, requeueAfter: settings.leaseMilliseconds / 3 });
+    return advance(
+      observation,
+      phase,
+      change,
+      { ...(step ? { step } : {}), reason, message },
+      { waitFor, actions: renewal, requeueAfter: settings.leaseMilliseconds / 3 },
+    );
   }
   return wait(observation, reason, message, {
     status: { ...status, ...change },
@@ -91,10 +115,20 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
       const total = view.containers.reduce((sum, container) => sum + (container.archiveBytes ?? 0), 0);
       const sent = view.containers.reduce((sum, container) => sum + container.bytesSent, 0);
       const percent = total > 0 ? Math.min(100, Math.floor((sent * 100) / total)) : 0;
-      return { phase: 'Shipping', step: 'checkpointed', reason: reasons.checkpointed, message: `shipping ${pod}: ${percent} % of ${total} bytes` };
+      return {
+        phase: 'Shipping',
+        step: 'checkpointed',
+        reason: reasons.checkpointed,
+        message: `shipping ${pod}: ${percent} % of ${total} bytes`,
+      };
     }
     case 'Frozen':
-      return { phase: 'Checkpointing', step: 'frozen', reason: reasons.frozen, message: `${pod} is frozen on node ${source?.nodeName}; its containers are checkpointed` };
+      return {
+        phase: 'Checkpointing',
+        step: 'frozen',
+        reason: reasons.frozen,
+        message: `${pod} is frozen on node ${source?.nodeName}; its containers are checkpointed`,
+      };
     case 'Freezing':
     case 'Running':
     case 'Unknown':

@@ -1,8 +1,8 @@
 import { timeoutsOf } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
-import { type Refusal, refusePodNow } from '../pods/support.ts';
 import { placeholderPod } from '../pods/placeholder.ts';
+import { type Refusal, refusePodNow } from '../pods/support.ts';
 import type { Observation, Plan } from './observation.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { targetRequest } from './requests.ts';
@@ -51,7 +51,12 @@ export function prepare(observation: Observation): Plan {
       requeueAfter: left,
     });
   }
-  return advance(observation, 'Freezing', {}, { step: 'prepared', reason: reasons.prepared, message: `node ${nodeName} is ready to take the pod` });
+  return advance(
+    observation,
+    'Freezing',
+    {},
+    { step: 'prepared', reason: reasons.prepared, message: `node ${nodeName} is ready to take the pod` },
+  );
 }
 
 /** Whether the source is no longer what was accepted; from the freeze on only its identity counts. */

@@ -1,5 +1,5 @@
-import { type Reason, reasons } from '../../api/reasons.ts';
 import type { Condition, Migration, MigrationStatus, Phase, Step } from '../../api/migration.ts';
+import { type Reason, reasons } from '../../api/reasons.ts';
 import type { EventNote, Observation, Plan } from './observation.ts';
 
 /** Small words in which the phases are written: go on, wait, fail. */
@@ -83,7 +83,13 @@ export function timeLeft(observation: Observation, since: Step, seconds: number)
  * Conditions as Kubernetes' tools read them (kstatus): `Ready` always; `Reconciling` while it is under way and
  * `Stalled` when it has failed or waits for somebody, each present only when True.
  */
-function withConditions(observation: Observation, status: MigrationStatus, reason: Reason, message: string, stalled = false): MigrationStatus {
+function withConditions(
+  observation: Observation,
+  status: MigrationStatus,
+  reason: Reason,
+  message: string,
+  stalled = false,
+): MigrationStatus {
   const { migration, now } = observation;
   const finished = status.phase === 'Succeeded' || status.phase === 'Failed';
   const wanted: [string, boolean, boolean][] = [

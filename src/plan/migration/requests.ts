@@ -1,6 +1,6 @@
 import type { SourceGoal, SourceRequest, TargetGoal, TargetRequest } from '../../api/agent.ts';
-import { emptyDirs } from '../pods/images.ts';
 import type { Pod } from '../../api/pod.ts';
+import { emptyDirs } from '../pods/images.ts';
 import type { Observation } from './observation.ts';
 import { statusOf } from './progress.ts';
 

@@ -4,8 +4,8 @@ import { timeoutsOf } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { isReady, runningContainerStatuses } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
-import { type Refusal } from '../pods/support.ts';
 import { explainCriu } from '../criu-advice.ts';
+import type { Refusal } from '../pods/support.ts';
 import type { Observation, Plan } from './observation.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 
@@ -64,11 +64,17 @@ function restoreProblem(pod: Pod): Refusal | undefined {
   for (const status of runningContainerStatuses(pod)) {
     const waiting = status.state?.waiting;
     if (waiting?.reason && restoreFailures.has(waiting.reason)) {
-      return { reason: reasons.restoreFailed, message: `${name}: container ${status.name} was not restored: ${explainCriu(waiting.message ?? waiting.reason)}` };
+      return {
+        reason: reasons.restoreFailed,
+        message: `${name}: container ${status.name} was not restored: ${explainCriu(waiting.message ?? waiting.reason)}`,
+      };
     }
     const ended = status.state?.terminated;
     if ((status.restartCount ?? 0) > 0 || (ended && ended.exitCode !== 0)) {
-      return { reason: reasons.restoreFailed, message: `${name}: container ${status.name} ended right after the restore: ${explainCriu(ended?.message ?? ended?.reason ?? 'it was restarted')}` };
+      return {
+        reason: reasons.restoreFailed,
+        message: `${name}: container ${status.name} ended right after the restore: ${explainCriu(ended?.message ?? ended?.reason ?? 'it was restarted')}`,
+      };
     }
   }
   return undefined;

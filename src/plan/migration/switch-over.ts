@@ -1,5 +1,5 @@
-import { internalAnnotations, labels, roles } from '../../api/names.ts';
 import { timeoutsOf } from '../../api/migration.ts';
+import { internalAnnotations, labels, roles } from '../../api/names.ts';
 import type { Pod } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
 import type { Action, Observation, Plan } from './observation.ts';
@@ -23,7 +23,11 @@ export function switchOver(observation: Observation): Plan {
   const { switchSeconds } = timeoutsOf(migration);
   const left = timeLeft(observation, 'held', switchSeconds);
   if (left <= 0) {
-    return rollBack(observation, reasons.targetNotCreated, `pod ${target.name} was not created within ${switchSeconds} s; ${whyNot(status.switchKind, source.owner?.kind)}`);
+    return rollBack(
+      observation,
+      reasons.targetNotCreated,
+      `pod ${target.name} was not created within ${switchSeconds} s; ${whyNot(status.switchKind, source.owner?.kind)}`,
+    );
   }
   const room: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
   return wait(observation, reasons.switching, `waiting for pod ${target.name} to be created`, {
@@ -53,7 +57,8 @@ function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[
     case 'Recreate': {
       if (present) return [{ type: 'deletePod', name: source.name, uid: source.uid, gracePeriodSeconds: 0 }, recreation(observation)];
       // Its owner was faster than the webhook was up: a pod without the memory, under the name the memory needs.
-      if (targetPod) return [{ type: 'deletePod', name: targetPod.metadata.name, uid: targetPod.metadata.uid ?? '', gracePeriodSeconds: 0 }];
+      if (targetPod)
+        return [{ type: 'deletePod', name: targetPod.metadata.name, uid: targetPod.metadata.uid ?? '', gracePeriodSeconds: 0 }];
       return [recreation(observation)];
     }
     case 'Provided':

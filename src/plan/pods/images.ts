@@ -1,6 +1,6 @@
 import { internalAnnotations } from '../../api/names.ts';
 import type { Container, Pod } from '../../api/pod.ts';
-import { runningContainers, runningContainerStatuses } from '../../api/pod.ts';
+import { runningContainerStatuses, runningContainers } from '../../api/pod.ts';
 
 /** A container's image as its owner asked for it; a pod that was migrated before remembers it in an annotation. */
 export function originalImage(pod: Pod, container: Container): string {

@@ -1,5 +1,5 @@
-import { apiVersion, labels, roles } from '../../api/names.ts';
 import type { Migration } from '../../api/migration.ts';
+import { apiVersion, labels, roles } from '../../api/names.ts';
 import type { NodeSelectorRequirement, Pod, PodSpec } from '../../api/pod.ts';
 import { runningContainers } from '../../api/pod.ts';
 import { shortHash, withSuffix } from '../hash.ts';

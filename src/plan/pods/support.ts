@@ -1,6 +1,6 @@
-import { type Reason, reasons } from '../../api/reasons.ts';
 import type { Container, Pod } from '../../api/pod.ts';
-import { runningContainers, runningContainerStatuses } from '../../api/pod.ts';
+import { runningContainerStatuses, runningContainers } from '../../api/pod.ts';
+import { type Reason, reasons } from '../../api/reasons.ts';
 
 /** Why something is not done: a reason for machines, a sentence for people. */
 export interface Refusal {
@@ -31,7 +31,8 @@ export function refusePod(pod: Pod): Refusal | undefined {
     );
   }
   if (spec.hostNetwork) return refuse('uses hostNetwork: its sockets and addresses belong to the node and cannot be restored on another');
-  if (spec.hostPID) return refuse('uses hostPID: its processes are numbered in the namespace of the node and cannot be restored on another');
+  if (spec.hostPID)
+    return refuse('uses hostPID: its processes are numbered in the namespace of the node and cannot be restored on another');
   if (spec.hostIPC) return refuse('uses hostIPC: its shared memory belongs to the node and cannot be restored on another');
   if (spec.resourceClaims?.length) return refuse('uses resourceClaims: the state of devices cannot be checkpointed');
   for (const container of runningContainers(pod)) {
@@ -50,7 +51,10 @@ export function refusePodNow(pod: Pod): Refusal | undefined {
   const name = `pod ${pod.metadata.namespace}/${pod.metadata.name}`;
   if (pod.metadata.deletionTimestamp) return { reason: reasons.podNotRunning, message: `${name} is being deleted` };
   if (pod.status?.phase !== 'Running' || !pod.spec.nodeName) {
-    return { reason: reasons.podNotRunning, message: `${name} is ${pod.status?.phase ?? 'not scheduled'}; only a Running pod has a state to move` };
+    return {
+      reason: reasons.podNotRunning,
+      message: `${name} is ${pod.status?.phase ?? 'not scheduled'}; only a Running pod has a state to move`,
+    };
   }
   const statuses = runningContainerStatuses(pod);
   const idle = runningContainers(pod).find((container) => !statuses.find((status) => status.name === container.name)?.state?.running);
@@ -66,7 +70,8 @@ export function controllerOf(pod: Pod) {
 }
 
 function refuseContainer(container: Container): string | undefined {
-  if (container.securityContext?.privileged) return 'is privileged: it may hold devices and mounts of the node, which cannot be checkpointed';
+  if (container.securityContext?.privileged)
+    return 'is privileged: it may hold devices and mounts of the node, which cannot be checkpointed';
   if (container.volumeDevices?.length) return 'uses block devices, which cannot be checkpointed';
   if (container.tty) return 'has a terminal (tty: true), which cannot be restored';
   const device = Object.keys(container.resources?.limits ?? {}).find(isDevice);

@@ -1,5 +1,5 @@
-import { internalAnnotations, userAnnotations } from '../../api/names.ts';
 import type { Migration } from '../../api/migration.ts';
+import { internalAnnotations, userAnnotations } from '../../api/names.ts';
 import type { Container, Pod } from '../../api/pod.ts';
 import { isSidecar, runningContainers } from '../../api/pod.ts';
 import { controllerOf } from './support.ts';
@@ -52,15 +52,23 @@ export function toTarget(migration: Migration, pod: Pod): Pod {
   const restored = (container: Container): Container => {
     const checkpoint = checkpoints.get(container.name) ?? sole;
     if (!checkpoint?.checkpointImage) return container;
-    originals[container.name] = checkpoint.image ?? container.image ?? '';
-    bases[container.name] = checkpoint.baseImage ?? originals[container.name] ?? '';
+    originals[container.name] = checkpoint.image ?? '';
+    bases[container.name] = checkpoint.baseImage ?? '';
     return { ...container, image: checkpoint.checkpointImage, imagePullPolicy: 'Always' };
   };
 
-  const completed = (pod.spec.initContainers ?? []).filter((container) => !isSidecar(container)).map((container) => container.name);
+  const before = JSON.parse(pod.metadata.annotations?.[internalAnnotations.completedInitContainers] ?? '[]') as string[];
+  const completed = [
+    ...before,
+    ...(pod.spec.initContainers ?? []).filter((container) => !isSidecar(container)).map((container) => container.name),
+  ];
   const initContainers = (pod.spec.initContainers ?? []).filter(isSidecar).map(restored);
   const containers = pod.spec.containers.map(restored);
-  const { [userAnnotations.migrateTo]: _migrateTo, [internalAnnotations.request]: _request, ...annotations } = pod.metadata.annotations ?? {};
+  const {
+    [userAnnotations.migrateTo]: _migrateTo,
+    [internalAnnotations.request]: _request,
+    ...annotations
+  } = pod.metadata.annotations ?? {};
 
   const target: Pod = {
     ...pod,

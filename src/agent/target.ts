@@ -1,0 +1,244 @@
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { TargetRequest, TargetState, TargetView } from '../api/agent.ts';
+import { Changes } from './changes.ts';
+import type { Records } from './records.ts';
+import type { ContainerStart, Runtime, StoredContent } from './runtime.ts';
+
+/** The tag under which a checkpoint, and after the commit its base image, is pulled. */
+export const restoreTag = 'restore';
+
+/** Last part of the repository that holds the volumes; no container can be named so. */
+export const volumesRepository = '_volumes';
+
+/** What a destination's agent must remember of a migration. */
+export interface TargetRecord {
+  request: TargetRequest;
+  state: TargetState;
+  /** Unguessable first part of the repositories of this migration. */
+  token: string;
+  containers: Record<string, TargetContainer>;
+  /** Digest of the image that holds the volumes, once it is here. */
+  volumes?: string;
+  /** uid of the target pod whose volumes were filled. */
+  filled?: string;
+}
+
+export interface TargetContainer {
+  /** The base image: its digest, and all it consists of. */
+  base: { digest: string; content: StoredContent[] };
+  /** Digest of the checkpoint image, once it is here whole. */
+  digest?: string;
+  startedAt?: string;
+}
+
+/** How the target's keeper reaches the world; real in `run.ts`. */
+export interface TargetPorts {
+  runtime: Runtime;
+  /** Where the kubelet of this node pulls from, `localhost:PORT`. */
+  registryHost: string;
+  /** Fetches what the source pushed to the configured registry (transfer Registry). */
+  fetch(uid: string, record: TargetRecord, signal: AbortSignal): Promise<void>;
+  /** Puts the volumes' content into the directories of the target pod. */
+  fillVolumes(uid: string, record: TargetRecord, podUid: string, signal: AbortSignal): Promise<void>;
+  /** Removes what was received. */
+  removeContent(uid: string): Promise<void>;
+  now(): number;
+}
+
+interface Entry {
+  record: TargetRecord;
+  revision: number;
+  error?: string;
+  filling?: Promise<void>;
+}
+
+/** Pods on their way in: receives, serves to this node's kubelet, and sees the containers start. */
+export class TargetKeeper {
+  readonly #ports: TargetPorts;
+  readonly #records: Records<TargetRecord>;
+  readonly #log: Logger;
+  readonly #entries = new Map<string, Entry>();
+  readonly #byToken = new Map<string, string>();
+  readonly #changes = new Changes();
+
+  constructor(ports: TargetPorts, records: Records<TargetRecord>, log: Logger) {
+    this.#ports = ports;
+    this.#records = records;
+    this.#log = log;
+  }
+
+  async start(): Promise<void> {
+    const { records, damaged } = await this.#records.load();
+    for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; its target pod cannot be restored or restarted');
+    for (const [uid, record] of records) {
+      this.#entries.set(uid, { record, revision: 1 });
+      this.#byToken.set(record.token, uid);
+    }
+  }
+
+  view(uid: string): TargetView {
+    const entry = this.#entries.get(uid);
+    if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
+    const { record, revision, error } = entry;
+    const host = `${this.#ports.registryHost}/${record.token}`;
+    return {
+      revision,
+      state: record.state,
+      repository: record.token,
+      containers: Object.entries(record.containers).map(([name, container]) => ({
+        name,
+        rootfsImageRef: `${host}/${name}@${container.base.digest}`,
+        checkpointImage: `${host}/${name}:${restoreTag}`,
+        ...(container.digest ? { digest: container.digest } : {}),
+        ...(container.startedAt ? { startedAt: container.startedAt } : {}),
+      })),
+      ...(error ? { error: { message: error } } : {}),
+    };
+  }
+
+  async wait(uid: string, revision: number, limit: number, signal: AbortSignal): Promise<TargetView> {
+    if (this.view(uid).revision === revision) await this.#changes.next(uid, limit, signal);
+    return this.view(uid);
+  }
+
+  async set(uid: string, request: TargetRequest, signal: AbortSignal): Promise<TargetView> {
+    const entry = this.#entries.get(uid);
+    switch (request.goal) {
+      case 'Prepared':
+        if (!entry || entry.error) await this.#prepare(uid, request, signal);
+        return this.view(uid);
+      case 'Serving': {
+        if (!entry || (entry.record.state !== 'Complete' && entry.record.state !== 'Serving')) return this.view(uid);
+        entry.record.request = request;
+        entry.record.state = 'Serving';
+        await this.#save(uid, entry);
+        return this.view(uid);
+      }
+      case 'Revoked': {
+        if (!entry || entry.record.state === 'Committed') return this.view(uid);
+        entry.record.state = 'Revoked';
+        await this.#save(uid, entry);
+        return this.view(uid);
+      }
+      case 'Committed': {
+        if (!entry || entry.record.state === 'Committed') return this.view(uid);
+        entry.record.state = 'Committed';
+        await this.#save(uid, entry);
+        await this.#ports.removeContent(uid);
+        return this.view(uid);
+      }
+    }
+  }
+
+  async forget(uid: string): Promise<void> {
+    const entry = this.#entries.get(uid);
+    if (!entry) return;
+    await this.#ports.removeContent(uid);
+    await this.#records.remove(uid);
+    this.#entries.delete(uid);
+    this.#byToken.delete(entry.record.token);
+    this.#changes.notify(uid);
+  }
+
+  /** The migration that a repository belongs to; the token is the right to it. */
+  find(token: string): { uid: string; record: TargetRecord } | undefined {
+    const uid = this.#byToken.get(token);
+    const record = uid === undefined ? undefined : this.#entries.get(uid)?.record;
+    return uid === undefined || !record ? undefined : { uid, record };
+  }
+
+  /** An image arrived whole: a container's checkpoint, or the volumes. */
+  async received(uid: string, part: string, digest: string): Promise<void> {
+    const entry = this.#entries.get(uid);
+    if (entry?.record.state !== 'Prepared') return;
+    const { record } = entry;
+    if (part === volumesRepository) record.volumes = digest;
+    else {
+      const container = record.containers[part];
+      if (!container) return;
+      container.digest = digest;
+    }
+    const whole =
+      Object.values(record.containers).every((container) => container.digest) &&
+      (record.request.volumes.length === 0 || record.volumes !== undefined);
+    if (whole) record.state = 'Complete';
+    await this.#save(uid, entry);
+  }
+
+  /**
+   * Before a container's checkpoint is handed to the kubelet its pod's volumes have to be in place, since the processes
+   * expect their files the moment they go on. The pull of the image is the point where that can be seen to.
+   */
+  async ready(uid: string, signal: AbortSignal): Promise<void> {
+    const entry = this.#entries.get(uid);
+    if (!entry?.record.volumes) return;
+    entry.filling ??= this.#fill(uid, entry, signal).finally(() => {
+      delete entry.filling;
+    });
+    await entry.filling;
+  }
+
+  /** The runtime started a container; from then on its tag leads to the base image (see registry.ts). */
+  async started(start: ContainerStart): Promise<void> {
+    for (const [uid, entry] of this.#entries) {
+      const { request, state } = entry.record;
+      if (request.namespace !== start.namespace || request.pod !== start.pod || state === 'Committed') continue;
+      const container = entry.record.containers[start.container];
+      if (!container || container.startedAt) continue;
+      container.startedAt = start.at;
+      await this.#save(uid, entry);
+      this.#log.info({ migration: uid, pod: start.pod, container: start.container }, 'restored');
+    }
+  }
+
+  /** Target pods that containers are awaited of; whoever watches the runtime asks for them after a gap. */
+  awaited(): { namespace: string; pod: string }[] {
+    return [...this.#entries.values()].flatMap(({ record }) =>
+      record.state === 'Serving' && record.request.pod ? [{ namespace: record.request.namespace, pod: record.request.pod }] : [],
+    );
+  }
+
+  async #prepare(uid: string, request: TargetRequest, signal: AbortSignal): Promise<void> {
+    const containers: TargetRecord['containers'] = {};
+    const problems: string[] = [];
+    for (const { name, baseImage } of request.containers) {
+      const digest = /@(sha256:[0-9a-f]{64})$/.exec(baseImage)?.[1];
+      if (!digest) {
+        problems.push(`the base image of container ${name} is known only as ${baseImage || 'nothing'}, not by a digest`);
+        continue;
+      }
+      const { content, missing } = await this.#ports.runtime.imageContent(digest, signal);
+      if (missing.length) {
+        problems.push(
+          `the base image ${baseImage} of container ${name} is not whole in the runtime's store on this node (${missing.length} parts missing; is discard_unpacked_layers on?)`,
+        );
+      }
+      containers[name] = { base: { digest, content } };
+    }
+    const record: TargetRecord = { request, state: 'Prepared', token: randomBytes(16).toString('hex'), containers };
+    const entry: Entry = { record, revision: 0, ...(problems.length ? { error: problems.join('; ') } : {}) };
+    const before = this.#entries.get(uid);
+    if (before) this.#byToken.delete(before.record.token);
+    this.#entries.set(uid, entry);
+    this.#byToken.set(record.token, uid);
+    await this.#save(uid, entry);
+  }
+
+  async #fill(uid: string, entry: Entry, signal: AbortSignal): Promise<void> {
+    const { record } = entry;
+    const { namespace, pod } = record.request;
+    const podUid = await this.#ports.runtime.podUidOf(namespace, pod ?? '', signal);
+    if (!podUid) throw new Error(`target pod ${namespace}/${pod} has no sandbox on this node`);
+    if (record.filled === podUid) return;
+    await this.#ports.fillVolumes(uid, record, podUid, signal);
+    record.filled = podUid;
+    await this.#save(uid, entry);
+  }
+
+  async #save(uid: string, entry: Entry): Promise<void> {
+    await this.#records.write(uid, entry.record);
+    entry.revision++;
+    this.#changes.notify(uid);
+  }
+}

@@ -1,7 +1,7 @@
 import { open, rm, stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { SourceErrorStep, SourceRequest, SourceState, SourceView } from '../api/agent.ts';
-import { Changes } from './changes.ts';
+import { Changes } from '../util/changes.ts';
 import type { Records } from './records.ts';
 import type { RunningContainer, Runtime } from './runtime.ts';
 
@@ -101,7 +101,7 @@ export class SourceKeeper {
       revision,
       state: record.state,
       ...(record.frozenAt ? { frozenAt: record.frozenAt } : {}),
-      ...(record.state === 'Held' || record.state === 'Running' ? {} : { leaseExpiresAt: new Date(record.leaseExpires).toISOString() }),
+      ...(record.state === 'Held' || record.state === 'Running' ? {} : { leaseLeft: Math.max(0, record.leaseExpires - this.#ports.now()) }),
       ...(record.error ? { error: record.error } : {}),
       containers: record.request.containers.map(({ name }) => {
         const archive = record.archives[name];

@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { TargetRequest, TargetState, TargetView } from '../api/agent.ts';
-import { Changes } from './changes.ts';
+import { Changes } from '../util/changes.ts';
+import { messageOf } from '../util/errors.ts';
 import type { Records } from './records.ts';
 import type { ContainerStart, Runtime, StoredContent } from './runtime.ts';
 
 /** The tag under which a checkpoint, and after the commit its base image, is pulled. */
 export const restoreTag = 'restore';
 
-/** Last part of the repository that holds the volumes; no container can be named so. */
-export const volumesRepository = '_volumes';
+/** Last part of the repository that holds the volumes; no container can be named so (they are DNS labels). */
+export const volumesRepository = 'pod.volumes';
 
 /** What a destination's agent must remember of a migration. */
 export interface TargetRecord {
@@ -22,6 +23,10 @@ export interface TargetRecord {
   volumes?: string;
   /** uid of the target pod whose volumes were filled. */
   filled?: string;
+  /** Since when the target may start; containers that started before belong to an earlier pod of that name. RFC 3339. */
+  servedAt?: string;
+  /** uid of the target pod, once a container of it has started. */
+  podUid?: string;
 }
 
 export interface TargetContainer {
@@ -46,11 +51,15 @@ export interface TargetPorts {
   now(): number;
 }
 
+/** What fetching a checkpoint from a registry may take; the controller's own limit is shorter as a rule. Milliseconds. */
+const fetchDeadline = 3600_000;
+
 interface Entry {
   record: TargetRecord;
   revision: number;
   error?: string;
   filling?: Promise<void>;
+  fetching?: Promise<void>;
 }
 
 /** Pods on their way in: receives, serves to this node's kubelet, and sees the containers start. */
@@ -80,11 +89,11 @@ export class TargetKeeper {
   view(uid: string): TargetView {
     const entry = this.#entries.get(uid);
     if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
-    const { record, revision, error } = entry;
+    const { record, revision, error, fetching } = entry;
     const host = `${this.#ports.registryHost}/${record.token}`;
     return {
       revision,
-      state: record.state,
+      state: fetching ? 'Fetching' : record.state,
       repository: record.token,
       containers: Object.entries(record.containers).map(([name, container]) => ({
         name,
@@ -108,10 +117,15 @@ export class TargetKeeper {
       case 'Prepared':
         if (!entry || entry.error) await this.#prepare(uid, request, signal);
         return this.view(uid);
+      case 'Complete': {
+        if (entry?.record.state === 'Prepared' && !entry.error) this.#fetch(uid, entry);
+        return this.view(uid);
+      }
       case 'Serving': {
         if (!entry || (entry.record.state !== 'Complete' && entry.record.state !== 'Serving')) return this.view(uid);
         entry.record.request = request;
         entry.record.state = 'Serving';
+        entry.record.servedAt ??= new Date(this.#ports.now()).toISOString();
         await this.#save(uid, entry);
         return this.view(uid);
       }
@@ -185,8 +199,9 @@ export class TargetKeeper {
       const { request, state } = entry.record;
       if (request.namespace !== start.namespace || request.pod !== start.pod || state === 'Committed') continue;
       const container = entry.record.containers[start.container];
-      if (!container || container.startedAt) continue;
+      if (!container || container.startedAt || start.at < (entry.record.servedAt ?? start.at)) continue;
       container.startedAt = start.at;
+      entry.record.podUid = start.podUid;
       await this.#save(uid, entry);
       this.#log.info({ migration: uid, pod: start.pod, container: start.container }, 'restored');
     }
@@ -197,6 +212,34 @@ export class TargetKeeper {
     return [...this.#entries.values()].flatMap(({ record }) =>
       record.state === 'Serving' && record.request.pod ? [{ namespace: record.request.namespace, pod: record.request.pod }] : [],
     );
+  }
+
+  /** Forgets migrations that are over and whose target pod has left this node: nobody pulls from them any more. */
+  async sweep(isHere: (podUid: string) => Promise<boolean>): Promise<void> {
+    for (const [uid, { record }] of this.#entries) {
+      if (record.state === 'Committed' && record.podUid && !(await isHere(record.podUid))) await this.forget(uid);
+    }
+  }
+
+  /** Whether this migration has a record here. */
+  knows(uid: string): boolean {
+    return this.#entries.has(uid);
+  }
+
+  #fetch(uid: string, entry: Entry): void {
+    // Not bound to the call that asked: the controller follows it by the view.
+    entry.fetching ??= this.#ports
+      .fetch(uid, entry.record, AbortSignal.timeout(fetchDeadline))
+      .catch((error: unknown) => {
+        entry.error = `fetching the checkpoint from the registry: ${messageOf(error)}`;
+        entry.revision++;
+        this.#changes.notify(uid);
+      })
+      .finally(() => {
+        delete entry.fetching;
+      });
+    entry.revision++;
+    this.#changes.notify(uid);
   }
 
   async #prepare(uid: string, request: TargetRequest, signal: AbortSignal): Promise<void> {

@@ -38,16 +38,18 @@ export interface SourceView {
   state: SourceState;
   /** When the last container was paused. RFC 3339, this node's clock. */
   frozenAt?: string;
-  leaseExpiresAt?: string;
+  /** What is left of the lease of the freeze, while there is one. Milliseconds, and not a time: clocks of nodes differ. */
+  leaseLeft?: number;
   /** What went wrong; the pod was resumed, unless `state` says otherwise. */
   error?: { step: SourceErrorStep; message: string };
   containers: { name: string; archiveBytes?: number; bytesSent: number; digest?: string }[];
 }
 
-/** Where the destination's agent is to get to. */
-export type TargetGoal = 'Prepared' | 'Serving' | 'Revoked' | 'Committed';
+/** Where the destination's agent is to get to. `Complete` is asked for with the transfer Registry only: fetch what the source pushed. */
+export type TargetGoal = 'Prepared' | 'Complete' | 'Serving' | 'Revoked' | 'Committed';
 
-export type TargetState = 'Unknown' | 'Prepared' | 'Complete' | 'Serving' | 'Revoked' | 'Committed';
+/** `Fetching`: from the registry (transfer Registry); shown, never written down. */
+export type TargetState = 'Unknown' | 'Prepared' | 'Fetching' | 'Complete' | 'Serving' | 'Revoked' | 'Committed';
 
 export interface TargetRequest {
   goal: TargetGoal;

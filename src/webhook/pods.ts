@@ -5,25 +5,9 @@ import type { Pod } from '../api/pod.ts';
 import { shortHash } from '../plan/hash.ts';
 import { refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
+import { isObjectName, mayNot, type WebhookPorts } from './ports.ts';
 import { becomeTarget } from './provided.ts';
-import { type AdmissionRequest, forbid, invalid, pass, type UserInfo, type Verdict } from './review.ts';
-
-/** How the webhook looks at the cluster; real in `run.ts`. */
-export interface WebhookPorts {
-  /** Whether the user may create Migrations in the namespace (SubjectAccessReview). */
-  mayMigrate(user: UserInfo, namespace: string, signal: AbortSignal): Promise<{ allowed: boolean; reason: string }>;
-  /** Migrations of the namespace that are under way, from a cache that may lag. */
-  activeMigrations(namespace: string): Migration[];
-  /** Straight from the API server. */
-  getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
-  createMigration(migration: Migration, signal: AbortSignal): Promise<Migration>;
-  getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
-  /** Resolves at the next change of the Migration, at the latest after `limit` milliseconds. */
-  nextChange(namespace: string, name: string, limit: number, signal: AbortSignal): Promise<void>;
-  /** The user name of podferry's own controller. */
-  controllerUser: string;
-  now(): number;
-}
+import { type AdmissionRequest, forbid, invalid, pass, type Verdict } from './review.ts';
 
 /** What the webhook says to a request about a pod. Without side effects, except for `migrate-from` outside of a dry run. */
 export async function reviewPod(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
@@ -42,7 +26,7 @@ async function reviewUpdate(ports: WebhookPorts, request: AdmissionRequest, sign
   if (forged) return forbid(`only podferry itself sets the annotation ${forged}`);
   if (wanted === undefined || wanted === before) return pass;
   const namespace = request.namespace ?? '';
-  if (!isNodeName(wanted))
+  if (!isObjectName(wanted))
     return invalid(`${userAnnotations.migrateTo}: ${JSON.stringify(wanted)} is neither the name of a node nor "auto"`);
   const access = await ports.mayMigrate(request.userInfo, namespace, signal);
   if (!access.allowed) return forbid(mayNot(request.userInfo, namespace, access.reason));
@@ -105,16 +89,8 @@ function order(request: AdmissionRequest, migration: Migration): string {
   return shortHash(`${request.uid}/${migration.metadata.uid}`, 8);
 }
 
-export function annotated(pod: Pod, annotations: Record<string, string>): Pod {
+function annotated(pod: Pod, annotations: Record<string, string>): Pod {
   return { ...pod, metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, ...annotations } } };
-}
-
-export function isNodeName(value: string): boolean {
-  return value.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value);
-}
-
-export function mayNot(user: UserInfo, namespace: string, reason: string): string {
-  return `user ${user.username} may not create migrations.podferry.io in namespace ${namespace}${reason ? `: ${reason}` : ''}`;
 }
 
 /** The difference as a JSON patch (RFC 6902), as admission wants it. */

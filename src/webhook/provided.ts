@@ -5,7 +5,7 @@ import { runningContainers } from '../api/pod.ts';
 import { shortHash, withSuffix } from '../plan/hash.ts';
 import { controllerOf, refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
-import { isNodeName, mayNot, type WebhookPorts } from './pods.ts';
+import { isObjectName, mayNot, type WebhookPorts } from './ports.ts';
 import { type AdmissionRequest, forbid, invalid, later, type Verdict } from './review.ts';
 
 /** How often the one who creates is asked to come back. Seconds. */
@@ -60,10 +60,10 @@ function readAnnotations(pod: Pod): Asked | { problem: string } {
   const from = annotations[userAnnotations.migrateFrom] ?? '';
   const destination = annotations[userAnnotations.destination];
   const [source = '', container, ...rest] = from.split('/');
-  if (!isNodeName(source) || rest.length > 0 || container === '') {
+  if (!isObjectName(source) || rest.length > 0 || container === '') {
     return { problem: `${userAnnotations.migrateFrom}: ${JSON.stringify(from)} is neither POD nor POD/CONTAINER` };
   }
-  if (!destination || !isNodeName(destination)) {
+  if (!destination || !isObjectName(destination)) {
     return { problem: `a pod with ${userAnnotations.migrateFrom} needs ${userAnnotations.destination}: NODE` };
   }
   if (!pod.metadata.name) return { problem: `a pod with ${userAnnotations.migrateFrom} needs a metadata.name; generateName is not enough` };

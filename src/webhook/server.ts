@@ -1,7 +1,8 @@
 import { createServer, type Server } from 'node:https';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'pino';
-import { patchOf, reviewPod, type WebhookPorts } from './pods.ts';
+import { patchOf, reviewPod } from './pods.ts';
+import type { WebhookPorts } from './ports.ts';
 import { parseReview, type Verdict } from './review.ts';
 
 /**

@@ -3,10 +3,10 @@ import type { ContainerStatus, MigrationStatus, Phase, Step } from '../../api/mi
 import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
-import type { Observation, Plan } from './observation.ts';
+import type { Action, Observation, Plan } from './observation.ts';
 import { sourceChanged } from './prepare.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
-import { sourceRequest } from './requests.ts';
+import { sourceRequest, targetRequest } from './requests.ts';
 
 /**
  * Freezing, Checkpointing, Shipping: the source's agent does these three in one go, so that no frozen millisecond is
@@ -47,6 +47,8 @@ export function move(observation: Observation): Plan {
   if (destination.view.state === 'Unknown')
     return rollBack(observation, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
 
+  if (destination.view.error) return rollBack(observation, reasons.shippingFailed, destination.view.error.message);
+
   if (view.state === 'Unknown' || view.state === 'Running') {
     if (status.phase !== 'Freezing')
       return rollBack(observation, reasons.freezeFailed, `node ${nodeName} has forgotten the migration; the pod runs`);
@@ -72,9 +74,13 @@ export function move(observation: Observation): Plan {
     { side: 'source', nodeName, revision: view.revision },
     { side: 'destination', nodeName: status.target?.nodeName ?? '', revision: destination.view.revision },
   ];
-  const renewal = leaseIsDue(observation, view)
-    ? [{ type: 'setSource' as const, nodeName, request: sourceRequest(observation, 'Shipped') }]
+  const renewal: Action[] = leaseIsDue(observation, view)
+    ? [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Shipped') }]
     : [];
+  if (view.state === 'Shipped' && migration.spec.transfer === 'Registry' && destination.view.state === 'Prepared') {
+    // Nobody pushes to the destination's agent: it has to be told that all lies in the registry.
+    renewal.push({ type: 'setTarget', nodeName: status.target?.nodeName ?? '', request: targetRequest(observation, 'Complete') });
+  }
   const { phase, step, reason, message } = progressWords(observation, view);
   const change = following(observation, view);
   if (phase !== status.phase) {
@@ -101,8 +107,8 @@ const failureReasons: Record<NonNullable<SourceView['error']>['step'], Reason> =
   lease: reasons.timedOut,
 };
 
-function leaseIsDue({ now, settings }: Observation, view: SourceView): boolean {
-  return view.leaseExpiresAt !== undefined && Date.parse(view.leaseExpiresAt) - now < (settings.leaseMilliseconds * 2) / 3;
+function leaseIsDue({ settings }: Observation, view: SourceView): boolean {
+  return view.leaseLeft !== undefined && view.leaseLeft < (settings.leaseMilliseconds * 2) / 3;
 }
 
 function progressWords(observation: Observation, view: SourceView): { phase: Phase; step?: Step; reason: Reason; message: string } {

@@ -1,0 +1,136 @@
+import { Readable } from 'node:stream';
+import type { BlobStore } from '../image/blob-store.ts';
+import { mediaTypes } from '../image/media-types.ts';
+import type { Manifest, RegistryBackend, ServedBlob } from '../image/registry-server.ts';
+import type { Runtime, StoredContent } from './runtime.ts';
+import { restoreTag, type TargetContainer, type TargetKeeper, type TargetRecord, volumesRepository } from './target.ts';
+
+export interface RegistryPorts {
+  targets: TargetKeeper;
+  runtime: Runtime;
+  /** The content received for a migration. */
+  contentOf(uid: string): Promise<BlobStore>;
+}
+
+interface Place {
+  uid: string;
+  record: TargetRecord;
+  part: string;
+}
+
+/** `TOKEN/PART`: the token is the right to it, the part a container or the volumes. */
+function locate(ports: RegistryPorts, repository: string): Place | undefined {
+  const [token = '', part = '', ...rest] = repository.split('/');
+  const found = rest.length === 0 ? ports.targets.find(token) : undefined;
+  return found && (part === volumesRepository || found.record.containers[part]) ? { ...found, part } : undefined;
+}
+
+/**
+ * What the kubelet and the runtime of this node get on the loopback: under `restore` the checkpoint until the container
+ * has started from it, its base image from then on, so that a later crash begins afresh and never from old memory; the
+ * base image by digest, from the runtime's own store, for the runtime's credential-less base pull.
+ */
+export function pullBackend(ports: RegistryPorts): RegistryBackend {
+  const { runtime, targets } = ports;
+  return {
+    async resolveManifest(repository, reference, { signal }) {
+      const place = locate(ports, repository);
+      const container = place && containerOf(place);
+      if (!place || !container) return undefined;
+      if (reference !== restoreTag && reference !== container.digest) return baseManifest(runtime, container, reference, signal);
+      switch (place.record.state) {
+        case 'Serving':
+          if (container.startedAt && reference === restoreTag) return baseManifest(runtime, container, container.base.digest, signal);
+          await targets.ready(place.uid, signal);
+          return container.digest ? storedManifest(await ports.contentOf(place.uid), container.digest) : undefined;
+        case 'Committed':
+          return reference === restoreTag ? baseManifest(runtime, container, container.base.digest, signal) : undefined;
+        case 'Unknown':
+        case 'Prepared':
+        case 'Fetching':
+        case 'Complete':
+        case 'Revoked':
+          return undefined;
+      }
+    },
+
+    async openBlob(repository, digest, { signal }) {
+      const place = locate(ports, repository);
+      const container = place && containerOf(place);
+      if (!place || !container) return undefined;
+      const base = container.base.content.find((content) => content.digest === digest);
+      if (base) return fromRuntime(runtime, base, signal);
+      return place.record.state === 'Serving' ? fromStore(await ports.contentOf(place.uid), digest) : undefined;
+    },
+  };
+}
+
+/** What other agents push to: only repositories of migrations that are prepared and not yet complete. */
+export function pushBackend(ports: RegistryPorts): RegistryBackend {
+  const open = (repository: string) => {
+    const place = locate(ports, repository);
+    return place?.record.state === 'Prepared' ? place : undefined;
+  };
+  return {
+    resolveManifest: async () => undefined,
+    async openBlob(repository, digest) {
+      const place = open(repository);
+      return place && fromStore(await ports.contentOf(place.uid), digest);
+    },
+    uploads: {
+      accept: async (repository) => open(repository) !== undefined,
+      async create(repository) {
+        const place = open(repository);
+        if (!place) throw new Error(`repository ${repository} takes nothing any more`);
+        return (await ports.contentOf(place.uid)).createUpload();
+      },
+      async putManifest(repository, _reference, manifest) {
+        const place = open(repository);
+        if (!place) throw new Error(`repository ${repository} takes nothing any more`);
+        await (await ports.contentOf(place.uid)).writeExpected(Readable.from([manifest.body]), { digest: manifest.digest });
+        await ports.targets.received(place.uid, place.part, manifest.digest);
+      },
+    },
+  };
+}
+
+function containerOf({ record, part }: Place): TargetContainer | undefined {
+  return record.containers[part];
+}
+
+/** A manifest or index of the base image, straight from the runtime's store; undefined when that has lost it. */
+async function baseManifest(
+  runtime: Runtime,
+  container: TargetContainer,
+  digest: string,
+  signal: AbortSignal,
+): Promise<Manifest | undefined> {
+  const known = container.base.content.find((content) => content.digest === digest);
+  if (!known) return undefined;
+  return toManifest(await bytesOf(runtime.readContent(digest, 0, known.size, signal)), digest);
+}
+
+async function storedManifest(store: BlobStore, digest: string): Promise<Manifest | undefined> {
+  return (await store.stat(digest)) && toManifest(await bytesOf(store.read(digest)), digest);
+}
+
+/** `mediaType` may be left out of OCI documents (image-spec, manifest.md); what it is shows all the same. */
+function toManifest(body: Buffer, digest: string): Manifest {
+  const document = JSON.parse(body.toString('utf8')) as { mediaType?: string; manifests?: unknown };
+  return { body, digest, mediaType: document.mediaType ?? (document.manifests ? mediaTypes.index : mediaTypes.manifest) };
+}
+
+function fromRuntime(runtime: Runtime, { digest, size }: StoredContent, signal: AbortSignal): ServedBlob {
+  return { size, stream: (range) => runtime.readContent(digest, range?.start ?? 0, range ? range.end - range.start + 1 : size, signal) };
+}
+
+async function fromStore(store: BlobStore, digest: string): Promise<ServedBlob | undefined> {
+  const found = await store.stat(digest);
+  return found && { size: found.size, stream: (range) => store.read(digest, range) };
+}
+
+async function bytesOf(stream: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}

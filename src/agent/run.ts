@@ -1,0 +1,218 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { createRegistryHandler } from '../image/registry-server.ts';
+import { secretNames } from '../kube/certificates.ts';
+import { KubeClient } from '../kube/client.ts';
+import { loadConfig } from '../kube/config.ts';
+import { watchTlsSecret } from '../kube/tls-secret.ts';
+import { messageOf } from '../util/errors.ts';
+import { newMetrics, serveProbes } from '../util/probes.ts';
+import { ContainerdRuntime } from './containerd/runtime.ts';
+import { ContentStores } from './content.ts';
+import { ensureCriuConfig } from './criu-config.ts';
+import { Kubelet } from './kubelet.ts';
+import { Records } from './records.ts';
+import { pullBackend, pushBackend } from './registry.ts';
+import type { Runtime } from './runtime.ts';
+import { agentApi, agentServer, loopbackServer, secure } from './server.ts';
+import { Shipper, type TransferRegistry } from './ship.ts';
+import { SourceKeeper, type SourceRecord } from './source.ts';
+import { TargetKeeper, type TargetRecord } from './target.ts';
+
+export interface AgentOptions {
+  /** podferry's own namespace. */
+  namespace: string;
+  /** This node's own address: where the kubelet listens, and other agents reach this one. */
+  hostIp: string;
+  /** Ports: for the controller and other agents, for this node's kubelet on the loopback, for probes and metrics. */
+  port: number;
+  registryPort: number;
+  probesPort: number;
+  kubeletPort: number;
+  /** CA that signed the kubelets' serving certificates; undefined: they are not checked. */
+  kubeletCaFile: string | undefined;
+  kubeletDirectory: string;
+  /** containerd's state directory, with its socket. */
+  containerdState: string;
+  stateDirectory: string;
+  criuConfig: string;
+  registry: TransferRegistry | undefined;
+}
+
+/** What the runtime may take for one checkpoint, seconds; the migration's own limit ends it sooner. */
+const checkpointTimeout = 3600;
+
+/** How often what nobody needs any more is looked for. Milliseconds. */
+const sweepInterval = 30_000;
+
+/** Runs the node's agent until the signal aborts. */
+export async function runAgent(options: AgentOptions, log: Logger, signal: AbortSignal): Promise<void> {
+  const added = await ensureCriuConfig(options.criuConfig);
+  if (added.length) log.info({ path: options.criuConfig, added }, 'CRIU of this node was told how to treat connections and deleted files');
+
+  const runtime = new ContainerdRuntime(options.containerdState);
+  const client = new KubeClient(loadConfig(), { userAgent: 'podferry-agent' });
+  const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the certificate');
+  const certificate = watchTlsSecret(
+    client,
+    options.namespace,
+    secretNames.agent,
+    (material) => server?.setSecureContext(secure(material)),
+    onError,
+  );
+  let server: ReturnType<typeof agentServer> | undefined;
+  const problems = { runtime: 'not asked yet' as string | undefined };
+  const metrics = newMetrics();
+  const probes = await serveProbes(options.probesPort, options.hostIp, metrics, {
+    certificate: () =>
+      certificate.current ? undefined : `Secret ${options.namespace}/${secretNames.agent} is not there yet (the controller makes it)`,
+    runtime: () => problems.runtime,
+    server: () => (server?.listening ? undefined : 'not listening yet'),
+  });
+
+  const kubelet = await Kubelet.connect({
+    host: options.hostIp,
+    port: options.kubeletPort,
+    tokenFile: '/var/run/secrets/kubernetes.io/serviceaccount/token',
+    ...(options.kubeletCaFile ? { caFile: options.kubeletCaFile } : {}),
+  });
+  const tls = await certificate.ready(signal);
+  const shipper = new Shipper({
+    tls: () => certificate.current ?? tls,
+    registry: options.registry,
+    kubeletDirectory: options.kubeletDirectory,
+  });
+  const contents = new ContentStores(join(options.stateDirectory, 'content'));
+  const now = () => Date.now();
+
+  const sources = new SourceKeeper(
+    {
+      runtime,
+      checkpoint: ({ namespace, pod }, container) =>
+        kubelet.checkpoint(namespace, pod, container, checkpointTimeout, AbortSignal.timeout(checkpointTimeout * 1000)),
+      ship: (request, container, path, progress, stop) => shipper.archive(request, container, path, progress, stop),
+      shipVolumes: (request, progress, stop) => shipper.volumes(request, progress, stop),
+      now,
+    },
+    new Records<SourceRecord>(join(options.stateDirectory, 'sources')),
+    log,
+  );
+  const targets: TargetKeeper = new TargetKeeper(
+    {
+      runtime,
+      registryHost: `localhost:${options.registryPort}`,
+      fetch: async (uid, { request, token }, stop) =>
+        shipper.fetch(request, token, await contents.of(uid), (part, digest) => targets.received(uid, part, digest), stop),
+      fillVolumes: async (uid, { volumes }, podUid, stop) => shipper.unpackVolumes(await contents.of(uid), volumes ?? '', podUid, stop),
+      removeContent: (uid) => contents.remove(uid),
+      now,
+    },
+    new Records<TargetRecord>(join(options.stateDirectory, 'targets')),
+    log,
+  );
+  await targets.start();
+  await contents.sweep((uid) => targets.knows(uid));
+  await sources.start();
+
+  const ports = { targets, runtime, contentOf: (uid: string) => contents.of(uid) };
+  const report = (error: unknown, request: { method: string; path: string }) =>
+    log.error({ ...request, error: messageOf(error) }, 'the registry failed');
+  const push = createRegistryHandler(pushBackend(ports), { onError: report });
+  const pull = createRegistryHandler(pullBackend(ports), { onError: report });
+  server = agentServer(agentApi(sources, targets, log), push, certificate.current ?? tls);
+  const loopback = loopbackServer(pull);
+  await Promise.all([listen(server, options.port, undefined), listen(loopback, options.registryPort, '127.0.0.1')]);
+  log.info({ port: options.port, registry: `localhost:${options.registryPort}` }, 'the agent is ready');
+
+  await Promise.all([
+    followStarts(runtime, targets, log, signal, (problem) => {
+      problems.runtime = problem;
+    }),
+    every(
+      sweepInterval,
+      signal,
+      async () => {
+        await targets.sweep((podUid) => exists(join(options.kubeletDirectory, 'pods', podUid)));
+      },
+      log,
+    ),
+  ]);
+
+  // A pod that is frozen stays so, and its lease runs on: the next agent of this node takes it up.
+  await sources.stop();
+  await Promise.all([push.close(), pull.close()]);
+  for (const open of [server, loopback]) {
+    open.close();
+    open.closeAllConnections();
+  }
+  await Promise.all([certificate.stop(), kubelet.close(), probes.close(), client.close()]);
+  runtime.close();
+}
+
+/** Sees containers start, also those that started while nobody looked. */
+async function followStarts(
+  runtime: Runtime,
+  targets: TargetKeeper,
+  log: Logger,
+  signal: AbortSignal,
+  state: (problem: string | undefined) => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    const catchUp = catchUpStarts(runtime, targets, signal).then(
+      () => state(undefined),
+      (error: unknown) => state(`containerd does not answer: ${messageOf(error)}`),
+    );
+    try {
+      for await (const start of runtime.starts(signal)) await targets.started(start);
+    } catch (error) {
+      if (signal.aborted) return;
+      state(`containerd does not answer: ${messageOf(error)}`);
+      log.warn({ error: messageOf(error) }, 'the events of the runtime broke off; asking again');
+    }
+    await catchUp;
+    await sleep(500, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+async function catchUpStarts(runtime: Runtime, targets: TargetKeeper, signal: AbortSignal): Promise<void> {
+  // The subscription is up only some time after it was asked for.
+  await sleep(200, undefined, { signal }).catch(() => undefined);
+  await runtime.containersOf('00000000-0000-0000-0000-000000000000', signal);
+  for (const { namespace, pod } of targets.awaited()) {
+    for (const start of await runtime.started(namespace, pod, signal)) await targets.started(start);
+  }
+}
+
+async function every(interval: number, signal: AbortSignal, work: () => Promise<void>, log: Logger): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(interval, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    await work().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cleaning up failed; tried again later'));
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+function listen(
+  server: {
+    listen: (port: number, host: string | undefined, done: () => void) => unknown;
+    once: (event: 'error', handler: (error: Error) => void) => unknown;
+  },
+  port: number,
+  host: string | undefined,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => resolve());
+  });
+}

@@ -1,0 +1,102 @@
+import { createServer as createPlainServer, type IncomingMessage, type Server as PlainServer, type ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import type { Logger } from 'pino';
+import type { SourceRequest, TargetRequest } from '../api/agent.ts';
+import { tlsNames } from '../api/agent.ts';
+import type { RegistryHandler } from '../image/registry-server.ts';
+import { messageOf } from '../util/errors.ts';
+import type { AgentTls } from './ship.ts';
+import type { SourceKeeper } from './source.ts';
+import type { TargetKeeper } from './target.ts';
+
+/** Longest wait that a caller may ask for. Milliseconds. */
+const longestWait = 60_000;
+
+/** The controller's way in: goals are set (PUT), views are read (GET, with `revision` and `wait` for the next change), records removed (DELETE). */
+export function agentApi(sources: SourceKeeper, targets: TargetKeeper, log: Logger): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.param('uid', (_request, response, next, uid: string) => {
+    if (/^[0-9a-f-]{36}$/.test(uid)) next();
+    else response.status(400).json({ error: `${JSON.stringify(uid)} is not the uid of a Migration` });
+  });
+  app.use(express.json({ limit: 1 << 20 }));
+
+  for (const [path, keeper] of [
+    ['/v1/sources/:uid', sources],
+    ['/v1/targets/:uid', targets],
+  ] as const) {
+    app.get(path, async (request, response) => {
+      const { revision, wait } = request.query;
+      const limit = Math.min(Number(wait ?? 0) || 0, longestWait);
+      const uid = request.params.uid as string;
+      response.json(limit > 0 ? await keeper.wait(uid, Number(revision), limit, goneSignal(response)) : keeper.view(uid));
+    });
+    app.delete(path, async (request, response) => {
+      await keeper.forget(request.params.uid as string);
+      response.status(204).end();
+    });
+  }
+  app.put('/v1/sources/:uid', async (request, response) => {
+    response.json(await sources.set(request.params.uid, request.body as SourceRequest));
+  });
+  app.put('/v1/targets/:uid', async (request, response) => {
+    response.json(await targets.set(request.params.uid, request.body as TargetRequest, goneSignal(response)));
+  });
+
+  app.use((error: Error & { status?: number }, request: Request, response: Response, _next: NextFunction) => {
+    log.error({ method: request.method, path: request.path, error: messageOf(error) }, 'a call of the controller failed');
+    if (!response.headersSent) response.status(error.status ?? 500).json({ error: messageOf(error) });
+  });
+  return app;
+}
+
+/** Aborts when whoever asked has gone. */
+function goneSignal(response: Response): AbortSignal {
+  const gone = new AbortController();
+  response.on('close', () => gone.abort(new Error('the caller has gone')));
+  return gone.signal;
+}
+
+/**
+ * Mutually authenticated TLS. Who may do what follows from the name in the peer's certificate: the controller sets goals
+ * (`/v1`), other agents push checkpoints (`/v2`).
+ */
+export function agentServer(api: Express, push: RegistryHandler, tls: AgentTls): Server {
+  const server = createServer(
+    { ...secure(tls), requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' },
+    (request, response) => {
+      const names = (request.socket as TLSSocket).getPeerCertificate().subjectaltname?.split(', ') ?? [];
+      const path = request.url ?? '';
+      if (path.startsWith('/v1/') && names.includes(`DNS:${tlsNames.controller}`)) return api(request as Request, response as Response);
+      if (path.startsWith('/v2/') && names.includes(`DNS:${tlsNames.agent}`)) return push(request, response);
+      return refuse(request, response, `the certificate of ${names.join(', ') || 'nobody'} does not allow ${path}`);
+    },
+  );
+  return unhurried(server);
+}
+
+/** What node:tls wants of the material; also for `setSecureContext` when it is renewed. */
+export function secure({ ca, cert, key }: AgentTls) {
+  return { ca, cert, key };
+}
+
+/** Plain HTTP for this node's kubelet and runtime only; has to be bound to the loopback. */
+export function loopbackServer(pull: RegistryHandler): PlainServer {
+  return unhurried(createPlainServer(pull));
+}
+
+/** Node.js ends requests that take longer than 5 min to arrive; a checkpoint may. */
+function unhurried<Kind extends PlainServer | Server>(server: Kind): Kind {
+  server.requestTimeout = 0;
+  server.keepAliveTimeout = 60_000;
+  server.headersTimeout = 61_000;
+  return server;
+}
+
+function refuse(request: IncomingMessage, response: ServerResponse, error: string): void {
+  request.resume();
+  response.writeHead(403, { 'content-type': 'application/json' }).end(JSON.stringify({ error }));
+}

@@ -1,0 +1,204 @@
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { SourceRequest, TargetRequest } from '../api/agent.ts';
+import { tlsNames } from '../api/agent.ts';
+import { rewriteArchive } from '../archive/rewrite.ts';
+import { packVolume } from '../archive/volume-pack.ts';
+import { unpackVolume } from '../archive/volume-unpack.ts';
+import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
+import { checkpointConfig, copyImage, pushCheckpointImage } from '../image/checkpoint-image.ts';
+import { credentialsFor } from '../image/docker-config.ts';
+import { mediaTypes } from '../image/media-types.ts';
+import { RegistryClient } from '../image/registry-client.ts';
+import { bulkHighWaterMark } from '../util/hashing.ts';
+import { restoreTag, volumesRepository } from './target.ts';
+import { emptyDirPath } from './volumes.ts';
+
+/** Names a layer's volume, in the image that carries the volumes. */
+const volumeAnnotation = 'podferry.io/volume';
+
+export interface AgentTls {
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+/** The registry of the transfer `Registry`, as the agent was configured. */
+export interface TransferRegistry {
+  /** `HOST[:PORT]/PREFIX` */
+  reference: string;
+  /** Path of a `.dockerconfigjson`; it need not exist. */
+  credentialsFile: string;
+  /** Path of a CA bundle; it need not exist. */
+  caFile: string;
+}
+
+export interface ShipperOptions {
+  /** The certificate to show to other agents, as it is now. */
+  tls(): AgentTls;
+  registry: TransferRegistry | undefined;
+  /** The kubelet's root directory. */
+  kubeletDirectory: string;
+}
+
+/** Where one migration's images go or come from. */
+interface Route {
+  client: RegistryClient;
+  repository(part: string): string;
+}
+
+type Progress = (bytes: number) => void;
+
+/**
+ * Moves archives and volumes between nodes as OCI images: straight to the destination's agent, or by way of a registry.
+ * One pass over the bytes each time, nothing is kept in memory.
+ */
+export class Shipper {
+  readonly #options: ShipperOptions;
+
+  constructor(options: ShipperOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A container's archive, with the base image's name rewritten to what the destination serves on its loopback.
+   *
+   * @throws ArchiveError when it is damaged or lacks what a restore needs, ImageError when it does not get through
+   */
+  async archive(request: SourceRequest, container: string, path: string, onProgress: Progress, signal: AbortSignal) {
+    const { rootfsImageRef } = request.containers.find(({ name }) => name === container) ?? {};
+    return this.#along(request, signal, async ({ client, repository }) => {
+      const input = createReadStream(path, { highWaterMark: bulkHighWaterMark });
+      const { output, summary } = rewriteArchive(input, {
+        ...(rootfsImageRef ? { rootfsImageRef } : {}),
+        containerName: container,
+        signal,
+      });
+      const pushed = await pushCheckpointImage(client, {
+        repository: repository(container),
+        tag: restoreTag,
+        containerName: container,
+        archive: output,
+        onProgress,
+        signal,
+      });
+      await summary;
+      return { digest: pushed.manifestDigest, bytes: pushed.layerBytes };
+    });
+  }
+
+  /** The emptyDir volumes, a layer each, as one image. */
+  async volumes(request: SourceRequest, onProgress: Progress, signal: AbortSignal) {
+    return this.#along(request, signal, async ({ client, repository }) => {
+      const name = repository(volumesRepository);
+      const layers: (BlobInfo & { volume: string })[] = [];
+      for (const volume of request.volumes) {
+        const before = layers.reduce((sum, layer) => sum + layer.size, 0);
+        const { output, summary } = packVolume(emptyDirPath(this.#options.kubeletDirectory, request.podUid, volume), { signal });
+        const layer = await client.uploadBlob(name, output, { signal, onProgress: (bytes) => onProgress(before + bytes) });
+        await summary;
+        layers.push({ ...layer, volume });
+      }
+      const config = await client.putBlob(name, checkpointConfig(layers[0]?.digest ?? ''), { signal });
+      const manifest = {
+        schemaVersion: 2,
+        mediaType: mediaTypes.manifest,
+        config: { mediaType: mediaTypes.config, digest: config.digest, size: config.size },
+        layers: layers.map(({ digest, size, volume }) => ({
+          mediaType: mediaTypes.layer,
+          digest,
+          size,
+          annotations: { [volumeAnnotation]: volume },
+        })),
+      };
+      const digest = await client.putManifest(name, restoreTag, Buffer.from(JSON.stringify(manifest)), mediaTypes.manifest, { signal });
+      return { digest, bytes: layers.reduce((sum, layer) => sum + layer.size, 0) };
+    });
+  }
+
+  /** What the source pushed to the registry, into the store; removed from the registry then (it is memory, and holds secrets). */
+  async fetch(
+    request: TargetRequest,
+    token: string,
+    store: BlobStore,
+    received: (part: string, digest: string) => Promise<void>,
+    signal: AbortSignal,
+  ) {
+    const parts = [...request.containers.map(({ name }) => name), ...(request.volumes.length ? [volumesRepository] : [])];
+    await this.#throughRegistry(token, signal, async ({ client, repository }) => {
+      const copied = await Promise.all(
+        parts.map(async (part) => {
+          const { manifest } = await copyImage({ client, repository: repository(part), reference: restoreTag }, store, { signal });
+          return { part, digest: manifest.digest };
+        }),
+      );
+      for (const { part, digest } of copied) await received(part, digest);
+      // Best effort: many registries forbid it, and then their own retention has to do.
+      await Promise.all(copied.map(({ part, digest }) => client.deleteManifest(repository(part), digest, { signal }).catch(() => false)));
+    });
+  }
+
+  /** Puts received volumes into the directories that the kubelet made for the target pod. */
+  async unpackVolumes(store: BlobStore, digest: string, podUid: string, signal: AbortSignal): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of store.read(digest)) chunks.push(chunk as Buffer);
+    const manifest = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
+      layers: { digest: string; annotations: Record<string, string> }[];
+    };
+    for (const layer of manifest.layers) {
+      const directory = emptyDirPath(this.#options.kubeletDirectory, podUid, layer.annotations[volumeAnnotation] ?? '');
+      await unpackVolume(store.read(layer.digest), directory, { replace: true, signal });
+    }
+  }
+
+  #along<Value>(request: SourceRequest, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
+    const { address, repository: token } = request.destination;
+    if (request.transfer === 'Registry') return this.#throughRegistry(token, signal, work);
+    const { ca, cert, key } = this.#options.tls();
+    const client = new RegistryClient({
+      registry: address,
+      scheme: 'https',
+      ca,
+      clientCert: cert,
+      clientKey: key,
+      servername: tlsNames.agent,
+      signal,
+    });
+    return using(client, (opened) => work({ client: opened, repository: (part) => `${token}/${part}` }));
+  }
+
+  async #throughRegistry<Value>(token: string, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
+    const { registry } = this.#options;
+    if (!registry) throw new Error('the transfer Registry needs a registry, and the agents have none (option --registry)');
+    const slash = registry.reference.indexOf('/');
+    const [host, prefix] =
+      slash < 0 ? [registry.reference, ''] : [registry.reference.slice(0, slash), `${registry.reference.slice(slash + 1)}/`];
+    const [document, ca] = await Promise.all([optional(registry.credentialsFile), optional(registry.caFile)]);
+    const credentials = document === undefined ? undefined : credentialsFor(document, host, `${prefix}${token}`);
+    const client = new RegistryClient({
+      registry: host,
+      scheme: 'https',
+      ...(ca === undefined ? {} : { ca }),
+      ...(credentials ? { credentials } : {}),
+      signal,
+    });
+    return using(client, (opened) => work({ client: opened, repository: (part) => `${prefix}${token}/${part}` }));
+  }
+}
+
+async function using<Value>(client: RegistryClient, work: (client: RegistryClient) => Promise<Value>): Promise<Value> {
+  try {
+    return await work(client);
+  } finally {
+    await client.close();
+  }
+}
+
+async function optional(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

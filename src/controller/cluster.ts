@@ -1,0 +1,55 @@
+import type { Migration } from '../api/migration.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { KubeError } from '../kube/errors.ts';
+import { migrations, pods } from '../kube/resources.ts';
+import type { ClusterPorts } from './act.ts';
+
+/** The actions on the API server; each finds it right when what it wants is so already. */
+export function clusterOf(
+  client: KubeClient,
+): ClusterPorts & { createMigration(migration: Migration, signal: AbortSignal): Promise<void> } {
+  const inNamespace = (object: { metadata: { namespace?: string; name: string } }) => ({
+    namespace: object.metadata.namespace,
+    name: object.metadata.name,
+  });
+  return {
+    async createMigration(migration, signal) {
+      await unless('isAlreadyExists', client.create(migrations, migration, { signal }));
+    },
+    async createPod(namespace, pod, signal) {
+      await unless('isAlreadyExists', client.create(pods, { ...pod, metadata: { ...pod.metadata, namespace } }, { signal }));
+    },
+    async deletePod(namespace, name, uid, gracePeriodSeconds, signal) {
+      // A conflict: the pod of that name is another one by now, so the one that was meant is gone.
+      await unlessGone(client.delete(pods, { namespace, name }, { preconditions: { uid }, gracePeriodSeconds, signal }));
+    },
+    async patchPod(namespace, name, uid, metadata, signal) {
+      await unlessGone(client.patch(pods, { namespace, name }, { type: 'merge', body: { metadata: { ...metadata, uid } } }, { signal }));
+    },
+    async patchMigration(migration, metadata, signal) {
+      const { uid, resourceVersion } = migration.metadata;
+      // Finalizers are a list that a merge patch replaces: only in the version that was looked at.
+      const body = { metadata: { ...metadata, uid, resourceVersion } };
+      await unless('isNotFound', client.patch(migrations, inNamespace(migration), { type: 'merge', body }, { signal }));
+    },
+    async deleteMigration(migration, signal) {
+      await unlessGone(client.delete(migrations, inNamespace(migration), { preconditions: { uid: migration.metadata.uid }, signal }));
+    },
+  };
+}
+
+async function unless(expected: 'isAlreadyExists' | 'isNotFound', call: Promise<unknown>): Promise<void> {
+  try {
+    await call;
+  } catch (error) {
+    if (!(error instanceof KubeError && error[expected])) throw error;
+  }
+}
+
+async function unlessGone(call: Promise<unknown>): Promise<void> {
+  try {
+    await call;
+  } catch (error) {
+    if (!(error instanceof KubeError && (error.isNotFound || error.isConflict))) throw error;
+  }
+}

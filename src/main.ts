@@ -1,0 +1,119 @@
+#!/usr/bin/env node
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Logger } from 'pino';
+import manifest from '../package.json' with { type: 'json' };
+import { runAgent } from './agent/run.ts';
+import { runController } from './controller/run.ts';
+import { messageOf } from './util/errors.ts';
+import { type LogLevel, logLevels, newLogger } from './util/log.ts';
+import { runWebhook } from './webhook/run.ts';
+
+/** The entry point of podferry's image: `podferry webhook|controller|agent`. Options can be given as environment variables too. */
+const program = new Command('podferry')
+  .description('Live pod migration for Kubernetes. These are the processes of the cluster; people use kubectl.')
+  .version(manifest.version);
+
+program
+  .command('webhook')
+  .description('answer what the API server asks about pods (several replicas)')
+  .addOption(namespaceOption())
+  .addOption(number('--port <port>', 'HTTPS for the API server', 9443))
+  .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 8080))
+  .addOption(number('--deadline <ms>', 'time for an answer, below timeoutSeconds of the webhook configuration', 25_000))
+  .addOption(logLevelOption())
+  .action((options) => run('webhook', options.logLevel, (log, signal) => runWebhook(options, log, signal)));
+
+program
+  .command('controller')
+  .description('carry migrations through (several replicas, one leads)')
+  .addOption(namespaceOption())
+  .addOption(new Option('--identity <name>', 'name of this replica').env('POD_NAME').makeOptionMandatory())
+  .requiredOption('--placeholder-image <image>', 'an image that just waits, for the pod that holds the room', 'registry.k8s.io/pause:3.10')
+  .addOption(number('--lease <ms>', 'how long an agent keeps a pod frozen without hearing from the controller', 15_000))
+  .addOption(number('--concurrency <n>', 'migrations worked on at the same time', 16))
+  .addOption(number('--agent-port <port>', 'port of the agents', 9440))
+  .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 8080))
+  .addOption(logLevelOption())
+  .action((options) =>
+    run('controller', options.logLevel, (log, signal) =>
+      runController(
+        { ...options, settings: { placeholderImage: options.placeholderImage, leaseMilliseconds: options.lease } },
+        log,
+        signal,
+      ),
+    ),
+  );
+
+program
+  .command('agent')
+  .description('freeze, checkpoint, ship and serve on this node (one a node)')
+  .addOption(namespaceOption())
+  .addOption(new Option('--host-ip <address>', "this node's address").env('HOST_IP').makeOptionMandatory())
+  .addOption(number('--port <port>', 'TLS for the controller and other agents', 9440))
+  .addOption(number('--registry-port <port>', "HTTP on the loopback, for this node's kubelet", 9441))
+  .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 9442))
+  .addOption(number('--kubelet-port <port>', 'port of the kubelet', 10_250))
+  .option('--kubelet-ca-file <path>', "CA of the kubelets' serving certificates; left out: they are not checked")
+  .option('--kubelet-directory <path>', "the kubelet's root directory", '/var/lib/kubelet')
+  .option('--containerd-state <path>', "containerd's state directory, with its socket", '/run/containerd')
+  .option('--state-directory <path>', 'what the agent must not forget', '/var/lib/podferry')
+  .option('--criu-config <path>', "CRIU's configuration for runc", '/etc/criu/runc.conf')
+  .option('--registry <reference>', 'HOST[:PORT]/PREFIX for the transfer Registry')
+  .option('--registry-credentials <path>', 'a .dockerconfigjson', '/etc/podferry/registry/config.json')
+  .option('--registry-ca-file <path>', 'CA of the registry', '/etc/podferry/registry/ca.crt')
+  .addOption(logLevelOption())
+  .action((options) =>
+    run('agent', options.logLevel, (log, signal) =>
+      runAgent(
+        {
+          ...options,
+          registry: options.registry && {
+            reference: options.registry,
+            credentialsFile: options.registryCredentials,
+            caFile: options.registryCaFile,
+          },
+        },
+        log,
+        signal,
+      ),
+    ),
+  );
+
+await program.parseAsync();
+
+function namespaceOption(): Option {
+  return new Option('--namespace <name>', "podferry's own namespace").env('POD_NAMESPACE').default('podferry-system');
+}
+
+function logLevelOption(): Option {
+  return new Option('--log-level <level>', 'least level that is logged').choices(logLevels).env('LOG_LEVEL').default('info');
+}
+
+function number(flags: string, description: string, fallback: number): Option {
+  return new Option(flags, description).default(fallback).argParser((text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('it is not a whole number');
+    return value;
+  });
+}
+
+/** Runs a process until SIGTERM or SIGINT; a second signal ends it at once. */
+async function run(component: string, level: LogLevel, work: (log: Logger, signal: AbortSignal) => Promise<void>): Promise<void> {
+  const log = newLogger(component, level);
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(1);
+      log.info({ signal: name }, 'ending');
+      stop.abort(new Error(`stopped by ${name}`));
+    });
+  }
+  try {
+    await work(log, stop.signal);
+    process.exit(0);
+  } catch (error) {
+    if (stop.signal.aborted) process.exit(0);
+    log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'cannot go on');
+    process.exit(1);
+  }
+}

@@ -1,0 +1,98 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { Histogram } from 'prom-client';
+import { isFinished } from '../api/migration.ts';
+import { group } from '../api/names.ts';
+import { mayCreate } from '../kube/access-review.ts';
+import { secretNames } from '../kube/certificates.ts';
+import { KubeClient } from '../kube/client.ts';
+import { loadConfig } from '../kube/config.ts';
+import { KubeError } from '../kube/errors.ts';
+import { Informer } from '../kube/informer.ts';
+import { type Migration, migrations, pods } from '../kube/resources.ts';
+import { watchTlsSecret } from '../kube/tls-secret.ts';
+import { keyOf } from '../kube/types.ts';
+import { Changes } from '../util/changes.ts';
+import { messageOf } from '../util/errors.ts';
+import { newMetrics, serveProbes } from '../util/probes.ts';
+import type { WebhookPorts } from './ports.ts';
+import { webhookApp, webhookServer } from './server.ts';
+
+export interface WebhookProcessOptions {
+  /** podferry's own namespace. */
+  namespace: string;
+  port: number;
+  probesPort: number;
+  /** Time for an answer; below the timeoutSeconds of the webhook configuration. Milliseconds. */
+  deadline: number;
+}
+
+/** Between "not ready" and closing: API servers learn late that an endpoint is gone (kubernetes/kubernetes#127335). Milliseconds. */
+const lameDuck = 5000;
+
+/** Runs the webhook until the signal aborts. */
+export async function runWebhook(options: WebhookProcessOptions, log: Logger, signal: AbortSignal): Promise<void> {
+  const { namespace } = options;
+  const client = new KubeClient(loadConfig(), { userAgent: 'podferry-webhook' });
+  const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the cluster');
+  const informer = new Informer(client, migrations, { onError });
+  const changes = new Changes();
+  const changed = (migration: Migration) => changes.notify(keyOf(migration));
+  informer.addHandlers({ add: changed, update: changed, delete: changed });
+
+  const ports: WebhookPorts = {
+    mayMigrate: (user, ns, stop) => mayCreate(client, user, { group, resource: 'migrations', namespace: ns }, { signal: stop }),
+    activeMigrations: (ns) => informer.list(ns).filter((migration) => !isFinished(migration)),
+    getMigration: (ns, name, stop) => client.find(migrations, { namespace: ns, name }, { signal: stop }),
+    async createMigration(migration, stop) {
+      try {
+        return await client.create(migrations, migration, { signal: stop });
+      } catch (error) {
+        if (!(error instanceof KubeError && error.isAlreadyExists)) throw error;
+        return client.get(migrations, { namespace: migration.metadata.namespace, name: migration.metadata.name }, { signal: stop });
+      }
+    },
+    getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
+    nextChange: (ns, name, limit, stop) => changes.next(`${ns}/${name}`, limit, stop),
+    controllerUser: `system:serviceaccount:${namespace}:podferry-controller`,
+  };
+
+  const metrics = newMetrics();
+  const reviews = new Histogram({
+    name: 'podferry_reviews_seconds',
+    help: 'Time of the answers to admission requests.',
+    labelNames: ['operation', 'outcome'],
+    registers: [metrics],
+  });
+  const app = webhookApp({
+    ports,
+    deadline: options.deadline,
+    log,
+    onReview: (operation, outcome, seconds) => reviews.observe({ operation, outcome }, seconds),
+  });
+  let server: ReturnType<typeof webhookServer> | undefined;
+  const probes = await serveProbes(options.probesPort, undefined, metrics, {
+    stopping: () => (signal.aborted ? 'this replica is ending' : undefined),
+    certificate: () => (server?.listening ? undefined : `waiting for Secret ${namespace}/${secretNames.webhook} (the controller makes it)`),
+    cache: () => (informer.hasSynced ? undefined : 'the Migrations are not read yet'),
+  });
+  const certificate = watchTlsSecret(client, namespace, secretNames.webhook, (material) => server?.setSecureContext(material), onError);
+  informer.start();
+  await informer.waitForSync(signal);
+  const tls = await certificate.ready(signal);
+  server = webhookServer(app, certificate.current ?? tls);
+  server.listen(options.port);
+  await once(server, 'listening');
+  log.info({ port: options.port }, 'the webhook is ready');
+
+  if (!signal.aborted) await once(signal, 'abort');
+  log.info('ending; requests are still answered for a while');
+  await sleep(lameDuck);
+  server.close();
+  server.closeIdleConnections();
+  await Promise.race([once(server, 'close'), sleep(options.deadline)]);
+  server.closeAllConnections();
+  await Promise.all([certificate.stop(), informer.stop(), probes.close()]);
+  await client.close();
+}

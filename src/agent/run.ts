@@ -12,6 +12,7 @@ import { newMetrics, serveProbes } from '../util/probes.ts';
 import { ContainerdRuntime } from './containerd/runtime.ts';
 import { ContentStores } from './content.ts';
 import { ensureCriuConfig } from './criu-config.ts';
+import { KeptVolumes } from './kept-volumes.ts';
 import { Kubelet } from './kubelet.ts';
 import { Records } from './records.ts';
 import { pullBackend, pushBackend } from './registry.ts';
@@ -85,6 +86,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     kubeletDirectory: options.kubeletDirectory,
   });
   const contents = new ContentStores(join(options.stateDirectory, 'content'));
+  const keptVolumes = new KeptVolumes(join(options.stateDirectory, 'volumes'), options.kubeletDirectory);
   const now = () => Date.now();
 
   const sources = new SourceKeeper(
@@ -93,7 +95,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       checkpoint: ({ namespace, pod }, container) =>
         kubelet.checkpoint(namespace, pod, container, checkpointTimeout, AbortSignal.timeout(checkpointTimeout * 1000)),
       ship: (request, container, path, progress, stop) => shipper.archive(request, container, path, progress, stop),
-      shipVolumes: (request, progress, stop) => shipper.volumes(request, progress, stop),
+      shipVolumes: (uid, request, progress, stop) =>
+        shipper.volumes(request, (volume) => keptVolumes.pack(uid, request, volume, stop), progress, stop),
+      removeVolumes: (uid) => keptVolumes.remove(uid),
       now,
     },
     new Records<SourceRecord>(join(options.stateDirectory, 'sources')),

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import { rewriteArchive } from '../archive/rewrite.ts';
-import { packVolume } from '../archive/volume-pack.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
 import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
 import { checkpointConfig, copyImage, pushCheckpointImage } from '../image/checkpoint-image.ts';
@@ -11,6 +10,7 @@ import { credentialsFor } from '../image/docker-config.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import { RegistryClient } from '../image/registry-client.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
+import type { PackedVolume } from './kept-volumes.ts';
 import { restoreTag, volumesRepository } from './target.ts';
 import { emptyDirPath } from './volumes.ts';
 
@@ -88,15 +88,15 @@ export class Shipper {
   }
 
   /** The emptyDir volumes, a layer each, as one image. */
-  async volumes(request: SourceRequest, onProgress: Progress, signal: AbortSignal) {
+  async volumes(request: SourceRequest, pack: (volume: string) => PackedVolume, onProgress: Progress, signal: AbortSignal) {
     return this.#along(request, signal, async ({ client, repository }) => {
       const name = repository(volumesRepository);
       const layers: (BlobInfo & { volume: string })[] = [];
       for (const volume of request.volumes) {
         const before = layers.reduce((sum, layer) => sum + layer.size, 0);
-        const { output, summary } = packVolume(emptyDirPath(this.#options.kubeletDirectory, request.podUid, volume), { signal });
+        const { output, done } = pack(volume);
         const layer = await client.uploadBlob(name, output, { signal, onProgress: (bytes) => onProgress(before + bytes) });
-        await summary;
+        await done;
         layers.push({ ...layer, volume });
       }
       const config = await client.putBlob(name, checkpointConfig(layers[0]?.digest ?? ''), { signal });

@@ -2,6 +2,7 @@ import { open, rm, stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { SourceErrorStep, SourceRequest, SourceState, SourceView } from '../api/agent.ts';
 import { Changes } from '../util/changes.ts';
+import { messageOf } from '../util/errors.ts';
 import type { Records } from './records.ts';
 import type { RunningContainer, Runtime } from './runtime.ts';
 
@@ -31,7 +32,15 @@ export interface SourcePorts {
     progress: (bytes: number) => void,
     signal: AbortSignal,
   ): Promise<{ digest: string; bytes: number }>;
-  shipVolumes(request: SourceRequest, progress: (bytes: number) => void, signal: AbortSignal): Promise<{ digest: string; bytes: number }>;
+  /** From the pod's directories, or, when the pod is gone, from the copy that was kept of them (`keepVolumes`). */
+  shipVolumes(
+    uid: string,
+    request: SourceRequest,
+    progress: (bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<{ digest: string; bytes: number }>;
+  /** Removes that copy. */
+  removeVolumes(uid: string): Promise<void>;
   now(): number;
 }
 
@@ -103,6 +112,7 @@ export class SourceKeeper {
       ...(record.frozenAt ? { frozenAt: record.frozenAt } : {}),
       ...(record.state === 'Held' || record.state === 'Running' ? {} : { leaseLeft: Math.max(0, record.leaseExpires - this.#ports.now()) }),
       ...(record.error ? { error: record.error } : {}),
+      ...(record.state === 'Held' && entry.work ? { returning: true } : {}),
       containers: record.request.containers.map(({ name }) => {
         const archive = record.archives[name];
         const shipped = record.shipped[name];
@@ -152,6 +162,10 @@ export class SourceKeeper {
         await this.#resume(uid, entry);
         return this.view(uid);
       }
+      case 'Returned': {
+        if (entry?.record.state === 'Held') this.#return(uid, entry, request);
+        return this.view(uid);
+      }
     }
   }
 
@@ -162,7 +176,7 @@ export class SourceKeeper {
     clearTimeout(entry.lease);
     entry.work?.stop.abort();
     await entry.work?.done;
-    await this.#removeArchives(entry);
+    await this.#removeArchives(uid, entry);
     await this.#records.remove(uid);
     this.#entries.delete(uid);
     this.#changes.notify(uid);
@@ -194,6 +208,37 @@ export class SourceKeeper {
       },
     );
     entry.work = { done, stop };
+  }
+
+  /**
+   * Ships the archives of a held pod to this node's own agent. The record stays `Held`, with the archives in it: what a
+   * crash or a failure leaves undone is asked for again.
+   */
+  #return(uid: string, entry: Entry, request: SourceRequest): void {
+    if (entry.work) return;
+    const stop = new AbortController();
+    const { record } = entry;
+    record.request = request;
+    const ship = async () => {
+      await this.#records.write(uid, record);
+      const parts = Object.entries(record.archives).filter(([name]) => name !== volumesKey);
+      await Promise.all([
+        ...parts.map(([name, { path }]) => this.#ports.ship(request, name, path, () => undefined, stop.signal)),
+        ...(request.volumes.length ? [this.#ports.shipVolumes(uid, request, () => undefined, stop.signal)] : []),
+      ]);
+    };
+    const done = ship()
+      .catch((error: unknown) => {
+        this.#log.warn({ migration: uid, error: messageOf(error) }, 'the archives could not be made ready for a return; it is tried again');
+      })
+      .finally(() => {
+        delete entry.work;
+        entry.revision++;
+        this.#changes.notify(uid);
+      });
+    entry.work = { done, stop };
+    entry.revision++;
+    this.#changes.notify(uid);
   }
 
   async #run(uid: string, entry: Entry, signal: AbortSignal): Promise<void> {
@@ -287,6 +332,7 @@ export class SourceKeeper {
     const { record } = entry;
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
     record.shipped[volumesKey] = await this.#ports.shipVolumes(
+      uid,
       record.request,
       (bytes) => this.#progress(uid, entry, volumesKey, bytes),
       signal,
@@ -346,7 +392,7 @@ export class SourceKeeper {
       entry.lease = setTimeout(() => void this.#resume(uid, entry), 1000);
       return;
     }
-    await this.#removeArchives(entry);
+    await this.#removeArchives(uid, entry);
     record.archives = {};
     await this.#save(uid, entry);
   }
@@ -365,7 +411,8 @@ export class SourceKeeper {
     );
   }
 
-  async #removeArchives(entry: Entry): Promise<void> {
+  async #removeArchives(uid: string, entry: Entry): Promise<void> {
+    await this.#ports.removeVolumes(uid);
     await Promise.all(Object.values(entry.record.archives).map(({ path }) => rm(path, { force: true })));
   }
 

@@ -6,8 +6,11 @@ import type { Transfer } from './migration.ts';
  * grows with every change, so that the controller can wait for the next one instead of polling.
  */
 
-/** Where the source's agent is to get to; each goal includes the ones before it, except `Resumed`. */
-export type SourceGoal = 'Shipped' | 'Held' | 'Resumed';
+/**
+ * Where the source's agent is to get to; `Held` includes `Shipped`. `Returned`: the pod is gone and its target failed, so
+ * the archives are shipped once more, to this very node's agent.
+ */
+export type SourceGoal = 'Shipped' | 'Held' | 'Resumed' | 'Returned';
 
 /** The source pod as its agent sees it. `Unknown`: no record of this migration on this node. */
 export type SourceState = 'Unknown' | 'Running' | 'Freezing' | 'Frozen' | 'Checkpointed' | 'Shipped' | 'Held';
@@ -27,6 +30,8 @@ export interface SourceRequest {
   }[];
   /** The pod's volumes of type emptyDir; their content travels with it. */
   volumes: string[];
+  /** Keep a copy of the volumes: the pod, and they with it, will be deleted before the target runs. */
+  keepVolumes: boolean;
   /** Where the archives go. */
   destination: { address: string; repository: string };
 }
@@ -36,6 +41,8 @@ export type SourceErrorStep = 'freeze' | 'checkpoint' | 'ship' | 'lease';
 export interface SourceView {
   revision: number;
   state: SourceState;
+  /** The archives are on their way to this node's own agent. */
+  returning?: boolean;
   /** When the last container was paused. RFC 3339, this node's clock. */
   frozenAt?: string;
   /** What is left of the lease of the freeze, while there is one. Milliseconds, and not a time: clocks of nodes differ. */

@@ -63,6 +63,7 @@ export type MigrationSpec = z.input<typeof specSchema>;
 /**
  * Where a migration stands. For reading only; decisions are taken from it together with what is observed (src/plan).
  * Up to Holding the source can still be resumed by its agent alone; from Switching on only a roll back does that.
+ * Returning: the pod's name was free already when the target failed, so it is restored on its origin from the archive.
  */
 export const phases = [
   'Pending',
@@ -76,6 +77,7 @@ export const phases = [
   'CleaningUp',
   'Succeeded',
   'RollingBack',
+  'Returning',
   'Failed',
 ] as const;
 export type Phase = (typeof phases)[number];
@@ -151,6 +153,12 @@ export const statusSchema = z.object({
     })
     .optional(),
   target: z.object({ name: z.string().optional(), uid: z.string().optional(), nodeName: z.string() }).optional(),
+  failedDestination: z.string().optional().meta({
+    description:
+      'The node on which the target failed, when the pod is restored on its origin; it holds a second copy of the archives until then.',
+  }),
+  returns: z.int().optional().meta({ description: 'How often the restore on the origin was tried.' }),
+  returnFailure: z.string().optional().meta({ description: 'Why the last try at the origin failed.' }),
   placeholder: z.string().optional().meta({ description: 'The pod that holds the room on the destination.' }),
   containers: z
     .array(containerSchema)

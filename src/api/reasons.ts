@@ -15,6 +15,12 @@ export const reasons = {
   committed: 'Committed',
   succeeded: 'Succeeded',
   rollingBack: 'RollingBack',
+  returning: 'Returning',
+
+  // Events of pods
+  migrating: 'Migrating',
+  migrated: 'Migrated',
+  migrationFailed: 'MigrationFailed',
 
   // Refused: nothing was touched
   podNotFound: 'PodNotFound',
@@ -48,6 +54,7 @@ export const reasons = {
   destinationUnreachable: 'DestinationUnreachable',
   sourceUnreachable: 'SourceUnreachable',
   sourceLost: 'SourceLost',
+  archived: 'Archived',
 } as const;
 
 export type Reason = (typeof reasons)[keyof typeof reasons];

@@ -3,16 +3,26 @@ import type { KubeClient } from '../kube/client.ts';
 import { KubeError } from '../kube/errors.ts';
 import { migrations, pods } from '../kube/resources.ts';
 import type { ClusterPorts } from './act.ts';
+import type { ObservePorts } from './observe.ts';
+
+export interface Cluster extends ClusterPorts, Pick<ObservePorts, 'ownerExists'> {
+  createMigration(migration: Migration, signal: AbortSignal): Promise<void>;
+}
 
 /** The actions on the API server; each finds it right when what it wants is so already. */
-export function clusterOf(
-  client: KubeClient,
-): ClusterPorts & { createMigration(migration: Migration, signal: AbortSignal): Promise<void> } {
+export function clusterOf(client: KubeClient): Cluster {
   const inNamespace = (object: { metadata: { namespace?: string; name: string } }) => ({
     namespace: object.metadata.namespace,
     name: object.metadata.name,
   });
   return {
+    async ownerExists(namespace, { apiVersion, kind, name, uid }, signal) {
+      const slash = apiVersion.indexOf('/');
+      const [group, version] = slash < 0 ? ['', apiVersion] : [apiVersion.slice(0, slash), apiVersion.slice(slash + 1)];
+      const resource = { group, version, kind, plural: `${kind.toLowerCase()}s`, namespaced: true };
+      const owner = await client.find(resource, { namespace, name }, { signal });
+      return owner?.metadata.uid === uid && owner.metadata.deletionTimestamp === undefined;
+    },
     async createMigration(migration, signal) {
       await unless('isAlreadyExists', client.create(migrations, migration, { signal }));
     },

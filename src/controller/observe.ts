@@ -1,13 +1,17 @@
-import { isFinished, type Migration } from '../api/migration.ts';
+import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
 import type { Node, Pod } from '../api/pod.ts';
 import type { Observation, Settings } from '../plan/migration/index.ts';
 import type { Agents } from './agents.ts';
+
+type Owner = NonNullable<NonNullable<MigrationStatus['source']>['owner']>;
 
 /** Where what is observed comes from. Caches may lag; what a decision cannot do without is read freshly. */
 export interface ObservePorts {
   getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
   node(name: string): Node | undefined;
-  namespaceEnabled(namespace: string): boolean;
+  namespace(name: string): { enabled: boolean; terminating: boolean };
+  /** Whether just that owner (uid) exists. */
+  ownerExists(namespace: string, owner: Owner, signal: AbortSignal): Promise<boolean>;
   /** Migrations of the namespace, from the cache. */
   migrations(namespace: string): Migration[];
   agents: Agents;
@@ -18,6 +22,9 @@ export interface ObservePorts {
 /** Phases in which the agents have no part (yet, or any more). */
 const withoutAgents = new Set(['Pending', 'Succeeded', 'Failed']);
 
+/** Phases in which it matters whether the owner still wants the pod. */
+const undoing = new Set<string>(['RollingBack', 'Returning']);
+
 export function observer(ports: ObservePorts): (migration: Migration, signal: AbortSignal) => Promise<Observation> {
   return async (migration, signal) => {
     const { namespace = '', uid = '' } = migration.metadata;
@@ -26,14 +33,17 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
     const sourceNode = status?.source?.nodeName;
     const targetNode = status?.target?.nodeName;
     const targetName = status?.target?.name;
-    const [sourcePod, placeholder, separateTarget, source, destination] = await Promise.all([
+    const owner = status?.source?.owner;
+    const [sourcePod, placeholder, separateTarget, source, destination, failedDestination, ownerExists] = await Promise.all([
       ports.getPod(namespace, spec.pod, signal),
       status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
       targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
       asksAgents && sourceNode ? ports.agents.source(sourceNode, uid, signal) : undefined,
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
+      asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
+      undoing.has(status?.phase ?? '') && owner ? ports.ownerExists(namespace, owner, signal) : true,
     ]);
-    const nodeName = spec.destination?.nodeName ?? targetNode;
+    const nodeName = targetNode ?? spec.destination?.nodeName;
     return {
       now: ports.now(),
       migration,
@@ -41,10 +51,14 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       targetPod: targetName === spec.pod ? sourcePod : separateTarget,
       placeholder,
       earlierMigration: earlier(migration, ports.migrations(namespace)),
-      namespaceEnabled: ports.namespaceEnabled(namespace),
+      namespaceEnabled: ports.namespace(namespace).enabled,
+      namespaceTerminating: ports.namespace(namespace).terminating,
+      ownerGone: !ownerExists,
+      sourceNode: sourceNode ? ports.node(sourceNode) : undefined,
       destinationNode: nodeName ? ports.node(nodeName) : undefined,
       source,
       destination,
+      failedDestination,
       destinationAddress: targetNode ? ports.agents.addressOf(targetNode) : undefined,
       settings: ports.settings,
     };

@@ -114,7 +114,11 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       observe: observer({
         getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
         node: (name) => informers.nodes.get(name),
-        namespaceEnabled: (name) => informers.namespaces.get(name)?.metadata.labels?.[labels.enabled] === 'true',
+        namespace: (name) => {
+          const { labels: given, deletionTimestamp } = informers.namespaces.get(name)?.metadata ?? {};
+          return { enabled: given?.[labels.enabled] === 'true', terminating: deletionTimestamp !== undefined };
+        },
+        ownerExists: cluster.ownerExists,
         migrations: (ns) => informers.migrations.list(ns),
         agents,
         settings,
@@ -124,7 +128,10 @@ export async function runController(options: ControllerOptions, log: Logger, sig
         client.replace(migrations, { ...migration, status }, { subresource: 'status', signal: stop }),
       act: actor(cluster, agents),
       agents,
-      event: (migration, note) => recorder.record(migration, note),
+      event: (migration, { pod, ...note }) => {
+        const { namespace: ns } = migration.metadata;
+        recorder.record(pod ? { apiVersion: 'v1', kind: 'Pod', metadata: { ...pod, ...(ns ? { namespace: ns } : {}) } } : migration, note);
+      },
       enqueue: (key, after = 0) => queue.addAfter(key, after),
       log,
     });

@@ -7,7 +7,7 @@ import { refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
 import { isObjectName, mayNot, type WebhookPorts } from './ports.ts';
 import { becomeTarget } from './provided.ts';
-import { type AdmissionRequest, forbid, invalid, pass, type Verdict } from './review.ts';
+import { type AdmissionRequest, forbid, invalid, later, pass, type Verdict } from './review.ts';
 
 /** What the webhook says to a request about a pod. Without side effects, except for `migrate-from` outside of a dry run. */
 export async function reviewPod(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
@@ -58,6 +58,12 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
   candidates.sort((left, right) => order(request, left).localeCompare(order(request, right)));
   for (const cached of candidates) {
     const migration = await ports.getMigration(namespace, cached.metadata.name, signal);
+    if (migration && refusesReplacement(migration, pod)) {
+      return later(
+        `podferry gives pod ${migration.spec.pod} back (Migration ${migration.metadata.name}); its replacement is not needed`,
+        1,
+      );
+    }
     if (!migration || !isAwaitedBy(migration, { ...pod, metadata: { ...pod.metadata, namespace } })) continue;
     const name = migration.status?.target?.name ?? '';
     const taken = pod.metadata.name ? undefined : await ports.getPod(namespace, name, signal);
@@ -69,6 +75,12 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
 }
 
 const internalKeys: string[] = Object.values(internalAnnotations);
+
+/** While a move is undone the owner gets its pod back: one more would be a second, empty one under its name or in its place. */
+function refusesReplacement({ status }: Migration, pod: Pod): boolean {
+  if ((status?.phase !== 'RollingBack' && status?.phase !== 'Returning') || !status.steps?.held) return false;
+  return status.switchKind === 'Release' || (status.switchKind === 'Recreate' && pod.metadata.name === status.source?.name);
+}
 
 /** Invoked again for a pod that is a target already (reinvocationPolicy IfNeeded), or somebody made one up. */
 async function reviewAgain(ports: WebhookPorts, request: AdmissionRequest, pod: Pod, signal: AbortSignal): Promise<Verdict> {

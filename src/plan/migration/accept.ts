@@ -7,7 +7,7 @@ import { baseImages } from '../pods/images.ts';
 import { controllerOf, type Refusal, refusePod, refusePodNow } from '../pods/support.ts';
 import { completionIndex, recreatable } from '../pods/target.ts';
 import type { Observation, Plan } from './observation.ts';
-import { advance, refuse } from './progress.ts';
+import { advance, identityOf, refuse } from './progress.ts';
 
 /** Pending: say no where it cannot be, else write down what is to be moved. Nothing is touched yet. */
 export function accept(observation: Observation): Plan {
@@ -33,12 +33,18 @@ export function accept(observation: Observation): Plan {
     ...(index === undefined ? {} : { completionIndex: index }),
   };
   const containers = baseImages(pod).map(({ name, image, baseImage }) => ({ name, image, baseImage }));
-  const goal = migration.spec.destination?.nodeName ?? 'a node that the scheduler chooses';
+  const goal = migration.spec.destination?.nodeName ? `node ${migration.spec.destination.nodeName}` : 'a node that the scheduler chooses';
+  const message = `pod ${pod.metadata.name} on node ${source.nodeName} is to move to ${goal}`;
   return advance(
     observation,
     'Preparing',
     { switchKind, source, containers, attempts: (migration.status?.attempts ?? 0) + 1 },
-    { step: 'accepted', reason: reasons.accepted, message: `pod ${pod.metadata.name} on node ${source.nodeName} is to move to ${goal}` },
+    { step: 'accepted', reason: reasons.accepted, message },
+    {
+      events: [
+        { type: 'Normal', reason: reasons.migrating, message: `${message} (Migration ${migration.metadata.name})`, pod: identityOf(pod) },
+      ],
+    },
   );
 }
 

@@ -2,6 +2,7 @@ import { reasons } from '../../api/reasons.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { end, statusOf, wait } from './progress.ts';
 import { targetRequest } from './requests.ts';
+import { failureOf } from './roll-back.ts';
 import { removal } from './switch-over.ts';
 
 /**
@@ -13,54 +14,48 @@ export function cleanUp(observation: Observation): Plan {
   const status = statusOf(observation);
   const targetNode = status.target?.nodeName ?? '';
   const sourceNode = status.source?.nodeName ?? '';
+  const target = `pod ${status.target?.name}`;
   const actions: Action[] = [];
   if (placeholder && !placeholder.metadata.deletionTimestamp) actions.push(removal(placeholder));
-  if (!destination?.reachable) {
-    return wait(
-      observation,
-      reasons.committed,
-      `pod ${status.target?.name} runs; waiting for the agent on node ${targetNode} to put the base image in place of the checkpoint`,
-      { actions, requeueAfter: 1000 },
-    );
+  const go = (message: string, action: Action, requeueAfter = 1000) =>
+    wait(observation, reasons.committed, `${target} runs; ${message}`, { actions: [...actions, action], requeueAfter });
+
+  if (!destination?.reachable && observation.destinationNode) {
+    const message = `waiting for the agent on node ${targetNode} to put the base image in place of the checkpoint`;
+    return wait(observation, reasons.committed, `${target} runs; ${message}`, { actions, requeueAfter: 1000 });
   }
-  if (destination.view.state !== 'Committed') {
-    return wait(observation, reasons.committed, `pod ${status.target?.name} runs; cleaning up`, {
-      actions: [...actions, { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Committed') }],
-      requeueAfter: 1000,
-    });
+  if (destination?.reachable && destination.view.state !== 'Committed' && destination.view.state !== 'Unknown') {
+    return go('cleaning up', { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Committed') });
   }
   // Under the switch kind Recreate the pod of that name is the target, told by its uid.
   const remains = sourcePod && sourcePod.metadata.uid === status.source?.uid ? sourcePod : undefined;
-  if (remains) {
-    return wait(observation, reasons.committed, `pod ${status.target?.name} runs; removing the source on node ${sourceNode}`, {
-      actions: [...actions, { type: 'deletePod', name: remains.metadata.name, uid: remains.metadata.uid ?? '', gracePeriodSeconds: 0 }],
-      requeueAfter: 1000,
-    });
+  if (remains) return go(`removing the source on node ${sourceNode}`, removal(remains));
+  if (!source?.reachable && observation.sourceNode) {
+    const message = `${target} runs; the archives on node ${sourceNode} are removed when its agent answers`;
+    return wait(observation, reasons.sourceUnreachable, message, { actions, requeueAfter: 5000 });
   }
-  if (!source?.reachable) {
-    return wait(
-      observation,
-      reasons.sourceUnreachable,
-      `pod ${status.target?.name} runs; the archives on node ${sourceNode} are removed when its agent answers`,
-      { actions, requeueAfter: 5000 },
-    );
+  if (source?.reachable && source.view.state !== 'Unknown') {
+    return go(`removing the archives on node ${sourceNode}`, { type: 'forgetSource', nodeName: sourceNode });
   }
-  if (source.view.state !== 'Unknown') {
-    return wait(observation, reasons.committed, `pod ${status.target?.name} runs; removing the archives on node ${sourceNode}`, {
-      actions: [...actions, { type: 'forgetSource', nodeName: sourceNode }],
-      requeueAfter: 1000,
-    });
+  const { failedDestination } = status;
+  if (failedDestination && observation.failedDestination?.reachable && observation.failedDestination.view.state !== 'Unknown') {
+    return go(`removing the archives on node ${failedDestination}`, { type: 'forgetTarget', nodeName: failedDestination });
   }
   if (actions.length) return wait(observation, reasons.committed, 'removing the placeholder', { actions, requeueAfter: 1000 });
-  const took = status.downtimeMilliseconds === undefined ? '' : `, stopped for ${status.downtimeMilliseconds} ms`;
-  return end(
-    observation,
-    'Succeeded',
-    {},
-    {
-      type: 'Normal',
-      reason: reasons.succeeded,
-      message: `pod ${status.source?.name} moved from node ${sourceNode} to node ${targetNode} as pod ${status.target?.name}${took}`,
-    },
-  );
+  return status.failure ? returned(observation) : succeeded(observation);
+}
+
+function succeeded(observation: Observation): Plan {
+  const { source, target, downtimeMilliseconds } = statusOf(observation);
+  const took = downtimeMilliseconds === undefined ? '' : `, stopped for ${downtimeMilliseconds} ms`;
+  const message = `pod ${source?.name} moved from node ${source?.nodeName} to node ${target?.nodeName} as pod ${target?.name}${took}`;
+  return end(observation, 'Succeeded', {}, { type: 'Normal', reason: reasons.succeeded, message });
+}
+
+/** The target failed, and the pod is back on its origin with its memory. */
+function returned(observation: Observation): Plan {
+  const { source } = statusOf(observation);
+  const { reason, message } = failureOf(observation);
+  const state = `pod ${source?.name} runs again on node ${source?.nodeName}, restored from its archive`;
+  return end(observation, 'Failed', {}, { type: 'Warning', reason, message: `${message} (${state})` });
 }

@@ -6,6 +6,7 @@ import { move } from './move.ts';
 import type { Observation, Plan } from './observation.ts';
 import { prepare } from './prepare.ts';
 import { restore } from './restore.ts';
+import { comeBack } from './return.ts';
 import { undo } from './roll-back.ts';
 import { switchOver } from './switch-over.ts';
 
@@ -33,6 +34,8 @@ export function planMigration(observation: Observation): Plan {
       return cleanUp(observation);
     case 'RollingBack':
       return undo(observation);
+    case 'Returning':
+      return comeBack(observation);
     case 'Succeeded':
     case 'Failed':
       return finished(observation);

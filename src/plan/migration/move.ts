@@ -6,7 +6,7 @@ import { explainCriu } from '../criu-advice.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { sourceChanged } from './prepare.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
-import { sourceRequest, targetRequest } from './requests.ts';
+import { arrival, sourceRequest, targetRequest } from './requests.ts';
 
 /**
  * Freezing, Checkpointing, Shipping: the source's agent does these three in one go, so that no frozen millisecond is
@@ -62,7 +62,7 @@ export function move(observation: Observation): Plan {
     return advance(
       observation,
       'Holding',
-      { ...following(observation, view), ...arrival(observation) },
+      { ...following(observation, view), ...arrival(observation, following(observation, view).containers) },
       {
         step: 'shipped',
         reason: reasons.shipped,
@@ -156,17 +156,4 @@ function following(observation: Observation, view: SourceView): Partial<Migratio
   });
   const frozen = view.frozenAt ? { steps: { ...status.steps, frozen: microTime(Date.parse(view.frozenAt)) } } : {};
   return { containers, bytesSent: containers.reduce((sum, container) => sum + (container.bytesSent ?? 0), 0), ...frozen };
-}
-
-function arrival(observation: Observation): Partial<MigrationStatus> {
-  const { destination, source } = observation;
-  const containers = source?.reachable ? following(observation, source.view).containers : statusOf(observation).containers;
-  if (!destination?.reachable) return {};
-  return {
-    containers: (containers ?? []).map((container) => {
-      const seen = destination.view.containers.find((candidate) => candidate.name === container.name);
-      if (!seen) return container;
-      return { ...container, checkpointImage: seen.checkpointImage, ...(seen.digest ? { digest: seen.digest } : {}) };
-    }),
-  };
 }

@@ -15,11 +15,19 @@ export interface Observation {
   /** Another migration of the same pod that is not finished and came first. */
   earlierMigration: string | undefined;
   namespaceEnabled: boolean;
+  /** The namespace is being deleted: pods go, and none can be created. */
+  namespaceTerminating: boolean;
+  /** The source had an owner, and that is gone for certain. */
+  ownerGone: boolean;
+  /** Undefined when the Node object was deleted: whoever does that says that the node is off. */
+  sourceNode: Node | undefined;
   /** The node named in the spec, or the one that was chosen. */
   destinationNode: Node | undefined;
   /** Asked only from the phase on in which the agent has a part. */
   source: Observed<SourceView> | undefined;
   destination: Observed<TargetView> | undefined;
+  /** The destination that was given up, when the pod returns to its origin. */
+  failedDestination: Observed<TargetView> | undefined;
   /** Address of the destination's agent as other agents reach it, host:port. */
   destinationAddress: string | undefined;
   settings: Settings;
@@ -54,6 +62,8 @@ export interface EventNote {
   type: 'Normal' | 'Warning';
   reason: string;
   message: string;
+  /** The pod it is about; left out: the Migration. */
+  pod?: { name: string; uid: string };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Condition, Migration, MigrationStatus, Phase, Step } from '../../api/migration.ts';
+import type { Pod } from '../../api/pod.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import type { EventNote, Observation, Plan } from './observation.ts';
 
@@ -27,7 +28,7 @@ export function advance(
     ...extra,
     actions: extra.actions ?? [],
     status: withConditions(observation, status, note.reason, note.message),
-    events: [{ type: 'Normal', reason: note.reason, message: note.message }],
+    events: [{ type: 'Normal', reason: note.reason, message: note.message }, ...(extra.events ?? [])],
   };
 }
 
@@ -48,7 +49,10 @@ export function refuse(observation: Observation, reason: Reason, message: string
 
 /** Something failed before the commit: bring the source back. */
 export function rollBack(observation: Observation, reason: Reason, message: string): Plan {
-  const status: MigrationStatus = { ...statusOf(observation), phase: 'RollingBack', failure: { reason, message } };
+  const before = statusOf(observation);
+  // What failed first is what people have to know; a return that fails too is told beside it.
+  const why: Partial<MigrationStatus> = before.failure ? { returnFailure: message } : { failure: { reason, message } };
+  const status: MigrationStatus = { ...before, ...why, phase: 'RollingBack' };
   return {
     actions: [],
     status: withConditions(observation, status, reasons.rollingBack, `rolling back: ${message}`),
@@ -70,7 +74,23 @@ export function end(
     phase,
     steps: { ...before.steps, finished: microTime(observation.now) },
   };
-  return { actions: [], status: withConditions(observation, status, event.reason, event.message), events: [event] };
+  return {
+    actions: [],
+    status: withConditions(observation, status, event.reason, event.message),
+    events: [event, ...podsToldOf(observation, event, phase)],
+  };
+}
+
+/** Who looks at the pod (`kubectl describe pod`) has to see it too. */
+function podsToldOf(observation: Observation, { type, message }: EventNote, phase: 'Succeeded' | 'Failed'): EventNote[] {
+  const { sourcePod, targetPod } = observation;
+  const reason = phase === 'Succeeded' ? reasons.migrated : reasons.migrationFailed;
+  const pod = phase === 'Succeeded' ? targetPod : (sourcePod ?? targetPod);
+  return pod ? [{ type, reason, message, pod: identityOf(pod) }] : [];
+}
+
+export function identityOf(pod: Pod): { name: string; uid: string } {
+  return { name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
 }
 
 /** Milliseconds left of a time that began with a step; negative when it has run out. */

@@ -1,4 +1,5 @@
 import type { SourceGoal, SourceRequest, TargetGoal, TargetRequest } from '../../api/agent.ts';
+import type { MigrationStatus } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { emptyDirs } from '../pods/images.ts';
 import type { Observation } from './observation.ts';
@@ -21,7 +22,7 @@ export function targetRequest(observation: Observation, goal: TargetGoal): Targe
 /** What the source's agent is asked. */
 export function sourceRequest(observation: Observation, goal: SourceGoal): SourceRequest {
   const { migration, destination, destinationAddress, settings } = observation;
-  const { source } = statusOf(observation);
+  const { source, switchKind } = statusOf(observation);
   const prepared = destination?.reachable ? destination.view : undefined;
   return {
     goal,
@@ -29,10 +30,25 @@ export function sourceRequest(observation: Observation, goal: SourceGoal): Sourc
     pod: source?.name ?? '',
     podUid: source?.uid ?? '',
     leaseMilliseconds: settings.leaseMilliseconds,
-    transfer: migration.spec.transfer ?? 'Direct',
+    // A return does not leave the node.
+    transfer: goal === 'Returned' ? 'Direct' : (migration.spec.transfer ?? 'Direct'),
     containers: (prepared?.containers ?? []).map((container) => ({ name: container.name, rootfsImageRef: container.rootfsImageRef })),
     volumes: volumesOf(observation),
+    keepVolumes: switchKind === 'Recreate',
     destination: { address: destinationAddress ?? '', repository: prepared?.repository ?? '' },
+  };
+}
+
+/** What the node that serves the checkpoint says of it, for status: what the target pod is made from. */
+export function arrival(observation: Observation, containers = statusOf(observation).containers): Pick<MigrationStatus, 'containers'> {
+  const { destination } = observation;
+  if (!destination?.reachable) return {};
+  return {
+    containers: (containers ?? []).map((container) => {
+      const seen = destination.view.containers.find((candidate) => candidate.name === container.name);
+      if (!seen) return container;
+      return { ...container, checkpointImage: seen.checkpointImage, ...(seen.digest ? { digest: seen.digest } : {}) };
+    }),
   };
 }
 

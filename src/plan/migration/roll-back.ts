@@ -1,22 +1,27 @@
 import { labels, roles } from '../../api/names.ts';
-import { reasons } from '../../api/reasons.ts';
+import type { Pod } from '../../api/pod.ts';
+import { type Reason, reasons } from '../../api/reasons.ts';
 import type { Action, Observation, Plan } from './observation.ts';
-import { end, statusOf, wait } from './progress.ts';
+import { advance, end, statusOf, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
 import { isTarget, removal } from './switch-over.ts';
 
 /**
  * RollingBack: the target gone for certain first, then the source given back to its owner and resumed. In that order,
- * so that the memory never runs twice; each step waits for its evidence.
+ * so that the memory never runs twice; each step waits for its evidence. A source whose name had to be freed cannot be
+ * resumed any more: it returns from its archive (return.ts).
  */
 export function undo(observation: Observation): Plan {
   const { sourcePod, placeholder } = observation;
   const status = statusOf(observation);
   const actions: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
-  const target = undoTarget(observation, actions);
-  if (target) return target;
-
   const present = sourcePod && sourcePod.metadata.uid === status.source?.uid ? sourcePod : undefined;
+  const returns = !present && canReturn(observation);
+  const target = undoTarget(observation, actions, returns);
+  if (target) return target;
+  if (returns) return beginReturn(observation, actions);
+  if (present && status.steps?.held && observation.ownerGone) return removeOrphan(observation, present, actions);
+
   if (present && present.metadata.labels?.[labels.role] === roles.source) {
     return wait(observation, reasons.rollingBack, `giving pod ${status.source?.name} back to its owner`, {
       actions: [
@@ -35,14 +40,61 @@ export function undo(observation: Observation): Plan {
   const resumed = resume(observation, actions, present !== undefined);
   if (resumed) return resumed;
   if (actions.length) return wait(observation, reasons.rollingBack, 'removing the placeholder', { actions, requeueAfter: 1000 });
-  const { reason, message } = status.failure ?? { reason: reasons.restoreFailed, message: 'unknown' };
-  const state = present ? `pod ${status.source?.name} runs on on node ${status.source?.nodeName}` : `pod ${status.source?.name} is gone`;
+  const { reason, message } = failureOf(observation);
+  const state = present
+    ? `pod ${status.source?.name} runs on on node ${status.source?.nodeName}`
+    : `pod ${status.source?.name} is gone, and its memory with it`;
   return end(observation, 'Failed', {}, { type: 'Warning', reason, message: `${message} (${state})` });
 }
 
-/** The target revoked, deleted and seen to be gone; the destination's record last. */
-function undoTarget(observation: Observation, actions: Action[]): Plan | undefined {
-  const { destination, targetPod } = observation;
+export function failureOf(observation: Observation): { reason: Reason; message: string } {
+  return statusOf(observation).failure ?? { reason: reasons.restoreFailed, message: 'the migration failed' };
+}
+
+/**
+ * Whether the pod lives on in its archives: its name was freed by this migration, and there still is somebody who wants
+ * it. A namespace or an owner that goes takes its pods along, this one too.
+ */
+function canReturn(observation: Observation): boolean {
+  const { switchKind, steps } = statusOf(observation);
+  return switchKind === 'Recreate' && steps?.held !== undefined && !observation.namespaceTerminating && !observation.ownerGone;
+}
+
+function beginReturn(observation: Observation, actions: Action[]): Plan {
+  const status = statusOf(observation);
+  const { name = '', nodeName: origin = '' } = status.source ?? {};
+  const failed = status.target?.nodeName ?? '';
+  return advance(
+    observation,
+    'Returning',
+    {
+      target: { nodeName: origin, name },
+      // A second try at the origin leaves the first destination, with its copy, where it is.
+      ...(failed === origin ? {} : { failedDestination: failed }),
+      returns: (status.returns ?? 0) + 1,
+    },
+    { reason: reasons.returning, message: `pod ${name} is restored on its origin, node ${origin}, from its archive` },
+    { actions },
+  );
+}
+
+/** Its owner was deleted while it was released: it would have gone with the others. */
+function removeOrphan(observation: Observation, pod: Pod, actions: Action[]): Plan {
+  const { owner } = statusOf(observation).source ?? {};
+  return wait(
+    observation,
+    reasons.rollingBack,
+    `${owner?.kind} ${owner?.name} is gone, so pod ${pod.metadata.name} is removed as its other pods were`,
+    {
+      actions: [...actions, removal(pod)],
+      requeueAfter: 1000,
+    },
+  );
+}
+
+/** The target revoked, deleted and seen to be gone; the destination's record last, unless its copy is still needed. */
+function undoTarget(observation: Observation, actions: Action[], keepsCopy: boolean): Plan | undefined {
+  const { destination, targetPod, destinationNode } = observation;
   const status = statusOf(observation);
   const nodeName = status.target?.nodeName;
   if (!nodeName) return undefined;
@@ -51,10 +103,18 @@ function undoTarget(observation: Observation, actions: Action[]): Plan | undefin
   const mayRun = status.target?.name !== undefined;
   if (!destination?.reachable) {
     if (!mayRun) return undefined;
+    if (!destinationNode) {
+      // Whoever deletes a Node says that it is off; what ran there does not run any more, nobody there confirms it.
+      if (!target) return undefined;
+      return wait(observation, reasons.rollingBack, `node ${nodeName} was deleted; removing target pod ${target.metadata.name}`, {
+        actions: [...actions, removal(target)],
+        requeueAfter: 1000,
+      });
+    }
     return wait(
       observation,
       reasons.destinationUnreachable,
-      `node ${nodeName} does not answer, and the target may run there; pod ${status.source?.name} stays frozen on node ${status.source?.nodeName}. ` +
+      `node ${nodeName} does not answer, and the target may run there; pod ${status.source?.name} ${whereaboutsOf(observation)}. ` +
         `Bring node ${nodeName} back, or, when it is certain that it is off: kubectl delete node ${nodeName}`,
       { actions, requeueAfter: 5000, stalled: true },
     );
@@ -72,6 +132,7 @@ function undoTarget(observation: Observation, actions: Action[]): Plan | undefin
       requeueAfter: 5000,
     });
   }
+  if (keepsCopy && nodeName !== status.source?.nodeName) return undefined;
   if (destination.view.state !== 'Unknown') {
     return wait(observation, reasons.rollingBack, `removing the archives on node ${nodeName}`, {
       actions: [...actions, { type: 'forgetTarget', nodeName }],
@@ -81,13 +142,21 @@ function undoTarget(observation: Observation, actions: Action[]): Plan | undefin
   return undefined;
 }
 
+/** Where the state is while nothing runs, for messages. */
+function whereaboutsOf({ sourcePod, migration }: Observation): string {
+  const { source } = migration.status ?? {};
+  return sourcePod?.metadata.uid === source?.uid ? `stays frozen on node ${source?.nodeName}` : `lies archived on node ${source?.nodeName}`;
+}
+
 function resume(observation: Observation, actions: Action[], present: boolean): Plan | undefined {
-  const { source } = observation;
+  const { source, sourceNode } = observation;
   const status = statusOf(observation);
   const nodeName = status.source?.nodeName ?? '';
   // Never asked to freeze: there is nothing to resume and no record to remove.
   if (!status.steps?.prepared) return undefined;
   if (!source?.reachable) {
+    // Nothing is left to be resumed or removed there.
+    if (!sourceNode) return undefined;
     const held = status.steps?.held !== undefined;
     return wait(
       observation,

@@ -2,6 +2,7 @@ import { timeoutsOf } from '../../api/migration.ts';
 import { internalAnnotations, labels, roles } from '../../api/names.ts';
 import type { Pod } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
+import { controllerOf } from '../pods/support.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 
@@ -56,7 +57,9 @@ function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[
     }
     case 'Recreate': {
       if (present) return [{ type: 'deletePod', name: source.name, uid: source.uid, gracePeriodSeconds: 0 }, recreation(observation)];
-      // Its owner was faster than the webhook was up: a pod without the memory, under the name the memory needs.
+      // Somebody else's pod under the name the memory needs is not ours to remove; this one waits until it goes, or rolls back.
+      if (targetPod && (!source.owner || controllerOf(targetPod)?.uid !== source.owner.uid)) return [];
+      // Its owner was faster than the webhook was up: a pod without the memory.
       if (targetPod)
         return [{ type: 'deletePod', name: targetPod.metadata.name, uid: targetPod.metadata.uid ?? '', gracePeriodSeconds: 0 }];
       return [recreation(observation)];

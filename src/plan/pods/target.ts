@@ -111,6 +111,9 @@ export function recreatable(pod: Pod): Pod {
   const annotations = { ...metadata.annotations };
   delete annotations[userAnnotations.migrateTo];
   delete annotations[internalAnnotations.request];
+  // What an earlier migration made of it stays known (its images); which migration that was does not.
+  delete annotations[internalAnnotations.migration];
+  delete annotations[internalAnnotations.migrationUid];
   metadata.annotations = annotations;
   const { nodeName: _nodeName, ephemeralContainers: _ephemeralContainers, ...spec } = pod.spec;
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec };

@@ -1,0 +1,19 @@
+import { KubeClient } from '../../../src/kube/client.ts';
+import { loadConfig } from '../../../src/kube/config.ts';
+import { lab } from './lab.ts';
+
+let admin: KubeClient | undefined;
+
+/** The cluster admin's client. Closed when the test file ends. */
+export async function cluster(): Promise<KubeClient> {
+  if (!admin) {
+    const { kubeconfig } = await lab();
+    admin = new KubeClient(loadConfig({ kubeconfig }), { userAgent: 'podferry-tests' });
+  }
+  return admin;
+}
+
+afterAll(async () => {
+  await admin?.close();
+  admin = undefined;
+});

@@ -1,0 +1,27 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Asks until the answer is not undefined; what it threw last is the reason when it takes too long.
+ *
+ * @param limit milliseconds
+ */
+export async function until<Value>(
+  words: string,
+  ask: () => Promise<Value | undefined> | Value | undefined,
+  limit = 30_000,
+  every = 100,
+): Promise<Value> {
+  const end = performance.now() + limit;
+  let reason: unknown;
+  for (;;) {
+    try {
+      const value = await ask();
+      if (value !== undefined) return value;
+      reason = undefined;
+    } catch (error) {
+      reason = error;
+    }
+    if (performance.now() > end) throw new Error(`${words}: not within ${limit / 1000} s`, { cause: reason });
+    await sleep(every);
+  }
+}

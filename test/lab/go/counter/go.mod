@@ -1,0 +1,3 @@
+module podferry.io/lab/counter
+
+go 1.26

@@ -45,6 +45,9 @@ export interface AgentOptions {
 /** What the runtime may take for one checkpoint, seconds; the migration's own limit ends it sooner. */
 const checkpointTimeout = 3600;
 
+/** What removing a checkpoint from the registry may take. Milliseconds. */
+const retractDeadline = 10_000;
+
 /** How often what nobody needs any more is looked for. Milliseconds. */
 const sweepInterval = 30_000;
 
@@ -110,6 +113,10 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       fetch: async (uid, { request, token }, stop) =>
         shipper.fetch(request, token, await contents.of(uid), (part, digest) => targets.received(uid, part, digest), stop),
       fillVolumes: async (uid, { volumes }, podUid, stop) => shipper.unpackVolumes(await contents.of(uid), volumes ?? '', podUid, stop),
+      retract: ({ request, token }) =>
+        shipper
+          .retract(request, token, AbortSignal.timeout(retractDeadline))
+          .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'a checkpoint could not be removed from the registry')),
       removeContent: (uid) => contents.remove(uid),
       now,
     },

@@ -123,18 +123,27 @@ export class Shipper {
     store: BlobStore,
     received: (part: string, digest: string) => Promise<void>,
     signal: AbortSignal,
-  ) {
-    const parts = [...request.containers.map(({ name }) => name), ...(request.volumes.length ? [volumesRepository] : [])];
+  ): Promise<void> {
     await this.#throughRegistry(token, signal, async ({ client, repository }) => {
       const copied = await Promise.all(
-        parts.map(async (part) => {
+        partsOf(request).map(async (part) => {
           const { manifest } = await copyImage({ client, repository: repository(part), reference: restoreTag }, store, { signal });
           return { part, digest: manifest.digest };
         }),
       );
       for (const { part, digest } of copied) await received(part, digest);
-      // Best effort: many registries forbid it, and then their own retention has to do.
-      await Promise.all(copied.map(({ part, digest }) => client.deleteManifest(repository(part), digest, { signal }).catch(() => false)));
+    });
+    await this.retract(request, token, signal);
+  }
+
+  /** Removes from the registry what the source pushed there. Best effort: where a registry forbids it, its own retention has to do. */
+  async retract(request: TargetRequest, token: string, signal: AbortSignal): Promise<void> {
+    await this.#throughRegistry(token, signal, async ({ client, repository }) => {
+      const remove = async (part: string) => {
+        const manifest = await client.getManifest(repository(part), restoreTag, { signal });
+        if (manifest) await client.deleteManifest(repository(part), manifest.digest, { signal });
+      };
+      await Promise.allSettled(partsOf(request).map(remove));
     });
   }
 
@@ -184,6 +193,11 @@ export class Shipper {
     });
     return using(client, (opened) => work({ client: opened, repository: (part) => `${prefix}${token}/${part}` }));
   }
+}
+
+/** The images of a migration: one a container, and one for the volumes. */
+function partsOf({ containers, volumes }: TargetRequest): string[] {
+  return [...containers.map(({ name }) => name), ...(volumes.length ? [volumesRepository] : [])];
 }
 
 async function using<Value>(client: RegistryClient, work: (client: RegistryClient) => Promise<Value>): Promise<Value> {

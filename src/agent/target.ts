@@ -46,6 +46,8 @@ export interface TargetPorts {
   fetch(uid: string, record: TargetRecord, signal: AbortSignal): Promise<void>;
   /** Puts the volumes' content into the directories of the target pod. */
   fillVolumes(uid: string, record: TargetRecord, podUid: string, signal: AbortSignal): Promise<void>;
+  /** Removes from the configured registry what the source pushed there (transfer Registry). Never fails. */
+  retract(record: TargetRecord): Promise<void>;
   /** Removes what was received. */
   removeContent(uid: string): Promise<void>;
   now(): number;
@@ -148,6 +150,9 @@ export class TargetKeeper {
   async forget(uid: string): Promise<void> {
     const entry = this.#entries.get(uid);
     if (!entry) return;
+    const { record } = entry;
+    // What was fetched is gone from there already.
+    if (record.request.transfer === 'Registry' && record.state !== 'Committed') await this.#ports.retract(record);
     await this.#ports.removeContent(uid);
     await this.#records.remove(uid);
     this.#entries.delete(uid);

@@ -56,10 +56,10 @@ export class Authenticator {
   }
 
   /**
-   * Answers a 401. Returns whether there is something new to send.
+   * Answers a 401 to a request that was sent with `authorization`. Returns whether there is something new to send.
    * @throws ImageError `unauthorized` when the token server refuses, `protocol` when its answer makes no sense
    */
-  async answer(challenges: Challenge[], scopes: readonly string[], fetch: Fetch): Promise<boolean> {
+  async answer(challenges: Challenge[], scopes: readonly string[], fetch: Fetch, sent?: string): Promise<boolean> {
     if (this.#bearerToken !== undefined) return false;
     const bearer = challenges.find((challenge) => challenge.scheme === 'bearer');
     if (bearer !== undefined) {
@@ -67,9 +67,10 @@ export class Authenticator {
       this.#tokens.set(scopes.join(' '), token);
       return true;
     }
-    if (!challenges.some((challenge) => challenge.scheme === 'basic') || this.#credentials === undefined || this.#basic) return false;
+    if (!challenges.some((challenge) => challenge.scheme === 'basic') || this.#credentials === undefined) return false;
     this.#basic = true;
-    return true;
+    // Of several requests at once each gets its own 401; only one that did send the password was refused for it.
+    return sent !== this.#basicHeader();
   }
 
   #basicHeader(): string | undefined {

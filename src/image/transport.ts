@@ -90,12 +90,13 @@ export class Transport {
    * @throws ImageError any code
    */
   async send(wanted: TransportRequest): Promise<TransportResponse> {
+    const sent = this.#auth.authorization(wanted.scopes);
     let response = await this.#sendOnce(wanted);
     // A body that is a stream has been read by now, or in part: only the caller could send it again.
     const repeatable = wanted.body === undefined || Buffer.isBuffer(wanted.body);
     if (response.statusCode === 401 && repeatable && response.url.origin === this.base.origin) {
       const challenges = parseChallenges(response.headers['www-authenticate']);
-      const answered = await this.#auth.answer(challenges, wanted.scopes, (url, headers) => this.#fetchText(url, headers, wanted));
+      const answered = await this.#auth.answer(challenges, wanted.scopes, (url, headers) => this.#fetchText(url, headers, wanted), sent);
       if (answered) {
         await response.body.dump();
         response = await this.#sendOnce(wanted);

@@ -33,19 +33,22 @@ export function placeholderName(migration: Migration): string {
  * @param image an image that waits, present on every node (the sandbox image)
  */
 export function placeholderPod(migration: Migration, source: Pod, image: string): Pod {
+  const bases = [...new Set(baseImages(source).map((base) => base.baseImage))].map((reference, index) => ({
+    name: `base-${index}`,
+    reference,
+  }));
   const spec: PodSpec = {
-    containers: runningContainers(source).map((container) => ({
+    containers: runningContainers(source).map((container, index) => ({
       name: container.name,
       image,
       imagePullPolicy: 'IfNotPresent',
+      // A kubelet waits for the pull of an image volume, and tells of its failure, only when a container mounts it (1.36, run).
+      ...(index === 0 ? { volumeMounts: bases.map(({ name }) => ({ name, mountPath: `/podferry/${name}`, readOnly: true })) } : {}),
       ...(container.resources ? { resources: container.resources } : {}),
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, readOnlyRootFilesystem: true },
     })),
     volumes: [
-      ...[...new Set(baseImages(source).map((base) => base.baseImage))].map((reference, index) => ({
-        name: `base-${index}`,
-        image: { reference, pullPolicy: 'IfNotPresent' },
-      })),
+      ...bases.map(({ name, reference }) => ({ name, image: { reference, pullPolicy: 'IfNotPresent' } })),
       ...(source.spec.volumes ?? []).filter((volume) => volume.persistentVolumeClaim),
     ],
     securityContext: { runAsNonRoot: true, runAsUser: 65535, runAsGroup: 65535, seccompProfile: { type: 'RuntimeDefault' } },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { handle, lab } from './lab.ts';
+import { handle, host, lab } from './lab.ts';
 
 /** Programs whose memory the tests move; each becomes an image of just what it needs (`test/lab/carve`). */
 const recipes = {
@@ -80,4 +80,11 @@ export async function digestOf(reference: string): Promise<string> {
   const [, repository = '', tag = ''] = /^[^/]+\/(.+):([^:]+)$/.exec(reference) ?? [];
   const link = join(stateDirectory, 'registry/docker/registry/v2/repositories', repository, '_manifests/tags', tag, 'current/link');
   return (await readFile(link, 'utf8')).trim();
+}
+
+/** Checkpoints that lie in the registry under a tag (transfer Registry). */
+export async function checkpointsInRegistry(): Promise<string[]> {
+  const { stateDirectory } = await lab();
+  const found = await host('find', `${stateDirectory}/registry`, '-path', '*checkpoints*', '-path', '*_manifests/tags/*/current/link');
+  return found.split('\n').filter(Boolean);
 }

@@ -49,6 +49,7 @@ const table: Advice[] = [
 /** Cause and cure of what CRIU said, each in a sentence; a message that is not known is quoted. */
 export function explainCriu(message: string): string {
   const advice = table.find((candidate) => candidate.pattern.test(message));
-  if (!advice) return message;
+  // Conditions and events are one line for those who list them.
+  if (!advice) return message.trim().replaceAll(/\s*\n\s*/g, '; ');
   return `${advice.cause}; to cure it, ${advice.cure}`;
 }

@@ -4,7 +4,7 @@ import { lab } from './lab.ts';
 
 let admin: KubeClient | undefined;
 
-/** The cluster admin's client. Closed when the test file ends. */
+/** The cluster admin's client. */
 export async function cluster(): Promise<KubeClient> {
   if (!admin) {
     const { kubeconfig } = await lab();
@@ -13,7 +13,8 @@ export async function cluster(): Promise<KubeClient> {
   return admin;
 }
 
-afterAll(async () => {
+/** Ends its connections; `cluster` makes new ones. */
+export async function closeCluster(): Promise<void> {
   await admin?.close();
   admin = undefined;
-});
+}

@@ -12,8 +12,8 @@ import type { Transfer } from './migration.ts';
  */
 export type SourceGoal = 'Shipped' | 'Held' | 'Resumed' | 'Returned';
 
-/** The source pod as its agent sees it. `Unknown`: no record of this migration on this node. */
-export type SourceState = 'Unknown' | 'Running' | 'Freezing' | 'Frozen' | 'Checkpointed' | 'Shipped' | 'Held';
+/** The source pod as its agent sees it. `Unknown`: no record of this migration on this node. `Resuming` ends in `Running`. */
+export type SourceState = 'Unknown' | 'Running' | 'Resuming' | 'Freezing' | 'Frozen' | 'Checkpointed' | 'Shipped' | 'Held';
 
 export interface SourceRequest {
   goal: SourceGoal;
@@ -22,6 +22,8 @@ export interface SourceRequest {
   podUid: string;
   /** Without another request the agent resumes the pod after this time, unless it holds. Milliseconds. */
   leaseMilliseconds: number;
+  /** A pod that is not held is resumed after so long a freeze, whatever else: a liveness probe would kill it. Milliseconds. */
+  budgetMilliseconds?: number;
   transfer: Transfer;
   containers: {
     name: string;
@@ -41,6 +43,8 @@ export type SourceErrorStep = 'freeze' | 'checkpoint' | 'ship' | 'lease';
 export interface SourceView {
   revision: number;
   state: SourceState;
+  /** The processes of a held pod ended although nobody of podferry ended them; only the archives hold its state. */
+  lost?: string;
   /** The archives are on their way to this node's own agent. */
   returning?: boolean;
   /** When the last container was paused. RFC 3339, this node's clock. */

@@ -168,6 +168,10 @@ export const statusSchema = z.object({
     .object(Object.fromEntries(steps.map((step) => [step, time().optional()])) as Record<Step, z.ZodOptional<z.ZodString>>)
     .optional()
     .meta({ description: 'When each step was done.' }),
+  freezeBudgetMilliseconds: z.int().optional().meta({
+    description:
+      'How long the source may stay frozen before the switch until a liveness probe would kill it. Left out: no probe bounds it.',
+  }),
   downtimeMilliseconds: z
     .int()
     .optional()

@@ -34,6 +34,7 @@ export const reasons = {
   destinationNotReady: 'DestinationNotReady',
   destinationCannotTakePod: 'DestinationCannotTakePod',
   agentUnavailable: 'AgentUnavailable',
+  freezeBudgetTooSmall: 'FreezeBudgetTooSmall',
   placeholderRejected: 'PlaceholderRejected',
   baseImageUnavailable: 'BaseImageUnavailable',
 

@@ -4,6 +4,7 @@ import type { Node, Pod } from '../../api/pod.ts';
 import { isReady } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
 import { baseImages } from '../pods/images.ts';
+import { freezeBudget, smallestBudget } from '../pods/probes.ts';
 import { controllerOf, type Refusal, refusePod, refusePodNow } from '../pods/support.ts';
 import { completionIndex, recreatable } from '../pods/target.ts';
 import type { Observation, Plan } from './observation.ts';
@@ -22,6 +23,7 @@ export function accept(observation: Observation): Plan {
   const switchKind = switchKindOf(observation, pod);
   const owner = controllerOf(pod);
   const index = completionIndex(pod);
+  const budget = freezeBudget(pod);
   const source: MigrationStatus['source'] = {
     name: pod.metadata.name,
     uid: pod.metadata.uid ?? '',
@@ -38,7 +40,13 @@ export function accept(observation: Observation): Plan {
   return advance(
     observation,
     'Preparing',
-    { switchKind, source, containers, attempts: (migration.status?.attempts ?? 0) + 1 },
+    {
+      switchKind,
+      source,
+      containers,
+      attempts: (migration.status?.attempts ?? 0) + 1,
+      ...(budget === undefined ? {} : { freezeBudgetMilliseconds: budget }),
+    },
     { step: 'accepted', reason: reasons.accepted, message },
     {
       events: [
@@ -66,8 +74,23 @@ export function refuseMigration(observation: Observation): Refusal | undefined {
     };
   }
   return (
-    refusePod(sourcePod) ?? refusePodNow(sourcePod) ?? refuseProvided(observation, sourcePod) ?? refuseDestination(observation, sourcePod)
+    refusePod(sourcePod) ??
+    refusePodNow(sourcePod) ??
+    refuseBudget(sourcePod) ??
+    refuseProvided(observation, sourcePod) ??
+    refuseDestination(observation, sourcePod)
   );
+}
+
+function refuseBudget(pod: Pod): Refusal | undefined {
+  const budget = freezeBudget(pod);
+  if (budget === undefined || budget >= smallestBudget) return undefined;
+  return {
+    reason: reasons.freezeBudgetTooSmall,
+    message:
+      `pod ${pod.metadata.name} would be killed by its own liveness probe: it may be frozen for ${Math.max(0, budget)} ms, and a checkpoint needs ` +
+      `at least ${smallestBudget} ms; give the probe a longer periodSeconds or a larger failureThreshold`,
+  };
 }
 
 function refuseProvided({ migration }: Observation, pod: Pod): Refusal | undefined {

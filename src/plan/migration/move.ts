@@ -137,6 +137,7 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
       };
     case 'Freezing':
     case 'Running':
+    case 'Resuming':
     case 'Unknown':
       return { phase: 'Freezing', reason: reasons.prepared, message: `freezing ${pod} on node ${source?.nodeName}` };
   }

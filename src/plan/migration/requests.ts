@@ -22,7 +22,7 @@ export function targetRequest(observation: Observation, goal: TargetGoal): Targe
 /** What the source's agent is asked. */
 export function sourceRequest(observation: Observation, goal: SourceGoal): SourceRequest {
   const { migration, destination, destinationAddress, settings } = observation;
-  const { source, switchKind } = statusOf(observation);
+  const { source, switchKind, freezeBudgetMilliseconds } = statusOf(observation);
   const prepared = destination?.reachable ? destination.view : undefined;
   return {
     goal,
@@ -30,6 +30,7 @@ export function sourceRequest(observation: Observation, goal: SourceGoal): Sourc
     pod: source?.name ?? '',
     podUid: source?.uid ?? '',
     leaseMilliseconds: settings.leaseMilliseconds,
+    ...(freezeBudgetMilliseconds === undefined ? {} : { budgetMilliseconds: freezeBudgetMilliseconds }),
     // A return does not leave the node.
     transfer: goal === 'Returned' ? 'Direct' : (migration.spec.transfer ?? 'Direct'),
     containers: (prepared?.containers ?? []).map((container) => ({ name: container.name, rootfsImageRef: container.rootfsImageRef })),

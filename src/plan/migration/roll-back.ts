@@ -16,7 +16,7 @@ export function undo(observation: Observation): Plan {
   const status = statusOf(observation);
   const actions: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
   const present = sourcePod && sourcePod.metadata.uid === status.source?.uid ? sourcePod : undefined;
-  const returns = !present && canReturn(observation);
+  const returns = (!present || lostOf(observation) !== undefined) && canReturn(observation);
   const target = undoTarget(observation, actions, returns);
   if (target) return target;
   if (returns) return beginReturn(observation, actions);
@@ -52,12 +52,18 @@ export function failureOf(observation: Observation): { reason: Reason; message: 
 }
 
 /**
- * Whether the pod lives on in its archives: its name was freed by this migration, and there still is somebody who wants
- * it. A namespace or an owner that goes takes its pods along, this one too.
+ * Whether the pod lives on in its archives: they were made durable before the switch, and there still is somebody who
+ * wants it. A namespace or an owner that goes takes its pods along, this one too. (Provided: only its creator could make
+ * it again.)
  */
 function canReturn(observation: Observation): boolean {
   const { switchKind, steps } = statusOf(observation);
-  return switchKind === 'Recreate' && steps?.held !== undefined && !observation.namespaceTerminating && !observation.ownerGone;
+  return switchKind !== 'Provided' && steps?.held !== undefined && !observation.namespaceTerminating && !observation.ownerGone;
+}
+
+/** Why the frozen processes of the source are gone although its pod is there. */
+function lostOf({ source }: Observation): string | undefined {
+  return source?.reachable ? source.view.lost : undefined;
 }
 
 function beginReturn(observation: Observation, actions: Action[]): Plan {

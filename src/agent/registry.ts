@@ -22,7 +22,7 @@ interface Place {
 function locate(ports: RegistryPorts, repository: string): Place | undefined {
   const [token = '', part = '', ...rest] = repository.split('/');
   const found = rest.length === 0 ? ports.targets.find(token) : undefined;
-  return found && (part === volumesRepository || found.record.containers[part]) ? { ...found, part } : undefined;
+  return found && (part === volumesRepository || Object.hasOwn(found.record.containers, part)) ? { ...found, part } : undefined;
 }
 
 /**
@@ -36,7 +36,7 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
     async resolveManifest(repository, reference, { signal }) {
       const place = locate(ports, repository);
       const container = place && containerOf(place);
-      if (!place || !container) return undefined;
+      if (!place || !container || place.record.state === 'Revoked') return undefined;
       if (reference !== restoreTag && reference !== container.digest) return baseManifest(runtime, container, reference, signal);
       switch (place.record.state) {
         case 'Serving':
@@ -49,7 +49,6 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
         case 'Prepared':
         case 'Fetching':
         case 'Complete':
-        case 'Revoked':
           return undefined;
       }
     },
@@ -57,7 +56,7 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
     async openBlob(repository, digest, { signal }) {
       const place = locate(ports, repository);
       const container = place && containerOf(place);
-      if (!place || !container) return undefined;
+      if (!place || !container || place.record.state === 'Revoked') return undefined;
       const base = container.base.content.find((content) => content.digest === digest);
       if (base) return fromRuntime(runtime, base, signal);
       return place.record.state === 'Serving' ? fromStore(await ports.contentOf(place.uid), digest) : undefined;

@@ -38,7 +38,7 @@ export class SourceWork {
     });
     // One after the other: a container's dump keeps a core busy, and the runtime walks its whole root file system.
     for (const { name } of request.containers) {
-      if (record.archives[name]) continue;
+      if (Object.hasOwn(record.archives, name)) continue;
       signal.throwIfAborted();
       const path = await step('checkpoint', () => this.#checkpoint(record, name));
       record.archives[name] = { path, bytes: (await stat(path)).size };
@@ -46,9 +46,9 @@ export class SourceWork {
     }
     await reach('Checkpointed');
     await step('ship', async () => {
-      await Promise.all([
-        ...request.containers.map(({ name }) => this.#ship(record, name, hooks, signal)),
-        this.#shipVolumes(uid, record, hooks, signal),
+      await together(signal, (stop) => [
+        ...request.containers.map(({ name }) => this.#ship(record, name, hooks, stop)),
+        this.#shipVolumes(uid, record, hooks, stop),
       ]);
       await this.assertFrozen(record, signal);
     });
@@ -106,7 +106,10 @@ export class SourceWork {
     // Remembered before the first pause: whoever takes over after a crash has to know what may be paused.
     record.frozen = wanted.map(({ id, name, pid }) => ({ id, name, pid }));
     await hooks.save();
-    await Promise.all(wanted.map((container) => runtime.pause(container.id, signal)));
+    // All to their end: a pause that was still under way when another failed would outlive the resume.
+    const paused = await Promise.allSettled(wanted.map((container) => runtime.pause(container.id, signal)));
+    for (const outcome of paused) if (outcome.status === 'rejected') throw outcome.reason;
+    signal.throwIfAborted();
     record.frozenAt ??= new Date(this.#ports.now()).toISOString();
     hooks.frozen();
   }
@@ -128,7 +131,7 @@ export class SourceWork {
 
   async #ship(record: SourceRecord, name: string, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     const archive = record.archives[name];
-    if (!archive || record.shipped[name]) return;
+    if (!archive || Object.hasOwn(record.shipped, name)) return;
     record.shipped[name] = await this.#ports.ship(record.request, name, archive.path, (bytes) => hooks.progress(name, bytes), signal);
     await hooks.save();
   }
@@ -138,4 +141,25 @@ export class SourceWork {
     record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, (bytes) => hooks.progress(volumesKey, bytes), signal);
     await hooks.save();
   }
+}
+
+/** Runs parts of one thing at the same time: the first that fails ends the others, and nothing goes on after this. */
+async function together(signal: AbortSignal, begin: (stop: AbortSignal) => Promise<void>[]): Promise<void> {
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  let first: { error: unknown } | undefined;
+  try {
+    await Promise.all(
+      begin(stop.signal).map((part) =>
+        part.catch((error: unknown) => {
+          first ??= { error };
+          stop.abort(error);
+        }),
+      ),
+    );
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+  if (first) throw first.error;
 }

@@ -16,6 +16,8 @@ interface Entry {
   /** Under way towards `Shipped`, or back to this node. */
   work?: { done: Promise<void>; stop: AbortController };
   resuming?: Promise<void>;
+  /** `Held` is being written: a renewal of the lease written after it would undo it. */
+  holding?: Promise<void>;
   lease?: NodeJS.Timeout;
   /** Looks after the held processes. */
   guard?: NodeJS.Timeout;
@@ -127,7 +129,12 @@ export class SourceKeeper {
         await this.#ship(uid, entry ?? this.#newEntry(uid, request), request);
         break;
       case 'Held':
-        if (entry?.record.state === 'Shipped') await this.#hold(uid, entry);
+        if (entry?.record.state === 'Shipped') {
+          entry.holding ??= this.#hold(uid, entry).finally(() => {
+            delete entry.holding;
+          });
+          await entry.holding;
+        }
         break;
       case 'Resumed':
         if (entry && entry.record.state !== 'Running') await this.#resume(uid, entry);
@@ -145,6 +152,7 @@ export class SourceKeeper {
     if (!entry) return;
     // Its record is what brings the pod back after a crash of this process.
     await entry.resuming;
+    if (entry.record.state === 'Resuming') throw new Error(`pod ${entry.record.request.pod} is not resumed yet`);
     clearTimeout(entry.lease);
     clearInterval(entry.guard);
     entry.work?.stop.abort();
@@ -179,7 +187,7 @@ export class SourceKeeper {
 
   async #ship(uid: string, entry: Entry, request: SourceRequest): Promise<void> {
     const { record } = entry;
-    if (record.state === 'Resuming' || record.state === 'Running' || record.state === 'Held') return;
+    if (entry.holding || record.state === 'Resuming' || record.state === 'Running' || record.state === 'Held') return;
     record.leaseExpires = this.#ports.now() + request.leaseMilliseconds;
     await this.#save(uid, entry);
     this.#armLease(uid, entry);
@@ -298,7 +306,9 @@ export class SourceKeeper {
     await entry.work?.done;
     await this.#writeOrMakeRoom(uid, entry);
     while (!(await this.#resumeContainers(uid, record))) await sleep(resumeInterval, undefined, { signal: this.#stopping.signal });
-    await this.#work.removeArchives(uid, record);
+    await this.#work.removeArchives(uid, record).catch((error: unknown) => {
+      this.#log.warn({ migration: uid, error: messageOf(error) }, 'archives of a resumed pod could not be removed');
+    });
     record.archives = {};
     record.state = 'Running';
     await this.#writeOrMakeRoom(uid, entry);

@@ -85,6 +85,8 @@ export class TargetKeeper {
     for (const [uid, record] of records) {
       this.#entries.set(uid, { record, revision: 1 });
       this.#byToken.set(record.token, uid);
+      // An earlier process may have ended between the commit and this.
+      if (record.state === 'Committed') await this.#ports.removeContent(uid);
     }
   }
 
@@ -138,9 +140,11 @@ export class TargetKeeper {
         return this.view(uid);
       }
       case 'Committed': {
-        if (!entry || entry.record.state === 'Committed') return this.view(uid);
-        entry.record.state = 'Committed';
-        await this.#save(uid, entry);
+        if (!entry) return this.view(uid);
+        if (entry.record.state !== 'Committed') {
+          entry.record.state = 'Committed';
+          await this.#save(uid, entry);
+        }
         await this.#ports.removeContent(uid);
         return this.view(uid);
       }
@@ -204,7 +208,7 @@ export class TargetKeeper {
       const { request, state } = entry.record;
       if (request.namespace !== start.namespace || request.pod !== start.pod || state === 'Committed') continue;
       const container = entry.record.containers[start.container];
-      if (!container || container.startedAt || start.at < (entry.record.servedAt ?? start.at)) continue;
+      if (!container || container.startedAt || !entry.record.servedAt || start.at < entry.record.servedAt) continue;
       container.startedAt = start.at;
       entry.record.podUid = start.podUid;
       await this.#save(uid, entry);

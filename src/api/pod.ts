@@ -75,6 +75,7 @@ export interface PodStatus {
   conditions?: { type: string; status: string; reason?: string; message?: string }[];
   containerStatuses?: RuntimeContainerStatus[];
   initContainerStatuses?: RuntimeContainerStatus[];
+  ephemeralContainerStatuses?: RuntimeContainerStatus[];
   [field: string]: unknown;
 }
 

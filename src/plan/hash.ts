@@ -19,7 +19,7 @@ export function shortHash(text: string, length = 5): string {
   return suffix;
 }
 
-/** `name` cut so that with the suffix it is a valid DNS label of at most `limit` characters. */
+/** `name` (of a pod or a Migration) cut so that with the suffix it still is a valid name, of at most `limit` characters. */
 export function withSuffix(name: string, suffix: string, limit = 63): string {
   const room = limit - suffix.length - 1;
   return `${name.slice(0, room).replace(/[^a-z0-9]+$/, '')}-${suffix}`;

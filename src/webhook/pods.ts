@@ -68,6 +68,7 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
     const name = migration.status?.target?.name ?? '';
     const taken = pod.metadata.name ? undefined : await ports.getPod(namespace, name, signal);
     if (taken) continue;
+    if (!(await mayClaim(ports, request, migration, signal))) continue;
     return { allow: true, pod: toTarget(migration, pod) };
   }
   if (named) return forbid(`Migration ${named} does not wait for pod ${pod.metadata.name}`);
@@ -88,8 +89,25 @@ async function reviewAgain(ports: WebhookPorts, request: AdmissionRequest, pod: 
   const migration = await ports.getMigration(namespace, pod.metadata.annotations?.[internalAnnotations.migration] ?? '', signal);
   const known =
     migration && isAwaitedBy(migration, pod) && migration.metadata.uid === pod.metadata.annotations?.[internalAnnotations.migrationUid];
-  if (!known) return forbid(`only podferry itself sets the annotation ${internalAnnotations.migrationUid}`);
+  if (!known || !(await mayClaim(ports, request, migration, signal))) {
+    return forbid(`only podferry itself sets the annotation ${internalAnnotations.migrationUid}`);
+  }
   return { allow: true, pod: toTarget(migration, pod) };
+}
+
+/**
+ * Whether who creates a pod may get a migration's memory into it: podferry itself, the cluster's own controllers for what
+ * they own, and whoever may make Migrations here. An owner reference alone proves nothing, anybody can write one.
+ */
+async function mayClaim(ports: WebhookPorts, request: AdmissionRequest, migration: Migration, signal: AbortSignal): Promise<boolean> {
+  const { username, groups = [] } = request.userInfo;
+  if (username === ports.controllerUser) return true;
+  const { owner } = migration.status?.source ?? {};
+  // Only podferry makes a bare pod again.
+  if (migration.status?.switchKind === 'Recreate' && !owner) return false;
+  const isOwner = username === 'system:kube-controller-manager' || groups.includes('system:serviceaccounts:kube-system');
+  if (isOwner && owner) return true;
+  return (await ports.mayMigrate(request.userInfo, request.namespace ?? '', signal)).allowed;
 }
 
 function mayConcern(migration: Migration, pod: Pod): boolean {

@@ -20,7 +20,7 @@ export interface WebhookPorts {
 
 /** Whether a text can be the name of a node or a pod (a DNS subdomain, RFC 1123). */
 export function isObjectName(value: string): boolean {
-  return value.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value);
+  return value.length <= 253 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(value);
 }
 
 export function mayNot(user: UserInfo, namespace: string, reason: string): string {

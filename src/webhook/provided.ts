@@ -34,7 +34,7 @@ export async function becomeTarget(ports: WebhookPorts, request: AdmissionReques
     if (request.dryRun) return { allow: true, warnings: [`pod ${asked.source} would be moved to node ${asked.destination}`] };
     migration = await ports.createMigration(wanted, signal);
   }
-  while (!signal.aborted) {
+  for (;;) {
     if (isAwaitedBy(migration, pod)) return { allow: true, pod: toTarget(migration, pod) };
     const phase = migration.status?.phase;
     if (phase === 'Failed' || phase === 'RollingBack') {
@@ -44,7 +44,13 @@ export async function becomeTarget(ports: WebhookPorts, request: AdmissionReques
       return invalid(`Migration ${name} already has its target pod`);
     if (request.dryRun) break;
     await ports.nextChange(namespace, name, 1000, signal);
-    migration = (await ports.getMigration(namespace, name, signal)) ?? migration;
+    if (signal.aborted) break;
+    try {
+      migration = (await ports.getMigration(namespace, name, signal)) ?? migration;
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      break;
+    }
   }
   return later(`podferry: ${progressOf(migration)}; create the pod again to go on`, retryAfter);
 }

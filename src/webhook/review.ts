@@ -52,6 +52,7 @@ export function parseReview(body: unknown): { request: AdmissionRequest } | { ui
   const { request } = review;
   if (!request || !uid) return { uid, problem: 'the AdmissionReview has no request with a uid' };
   if (request.kind?.kind !== 'Pod' || typeof request.operation !== 'string') return { uid, problem: 'the request is not about a Pod' };
+  if (typeof request.userInfo !== 'object' || request.userInfo === null) return { uid, problem: 'the request names no user' };
   if (request.operation !== 'DELETE' && !isPod(request.object)) return { uid, problem: 'the request has no object that is a Pod' };
   return { request: request as AdmissionRequest };
 }

@@ -1,9 +1,9 @@
-import type { Migration } from '../../api/migration.ts';
+import { type Migration, timeoutsOf } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
 import { shortHash } from '../hash.ts';
 import type { Observation, Plan } from './observation.ts';
 import { sourceChanged } from './prepare.ts';
-import { advance, rollBack, statusOf, wait } from './progress.ts';
+import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
 
 /**
@@ -23,11 +23,9 @@ export function hold(observation: Observation): Plan {
       status: { ...status, target: { nodeName: targetNode, name } },
     });
   }
-  if (!source?.reachable || !destination?.reachable) {
+  if (!source?.reachable) {
     // Its lease may have run out meanwhile; whether it has is for its agent to say, so there is no deadline here.
-    return wait(observation, reasons.sourceUnreachable, 'waiting for the agents of the source and the destination to answer', {
-      requeueAfter: 1000,
-    });
+    return wait(observation, reasons.sourceUnreachable, `waiting for the agent on node ${nodeName} to answer`, { requeueAfter: 1000 });
   }
   if (source.view.state !== 'Shipped' && source.view.state !== 'Held') {
     return rollBack(
@@ -35,6 +33,14 @@ export function hold(observation: Observation): Plan {
       reasons.holdFailed,
       source.view.error?.message ?? `pod ${status.source?.name} was resumed on node ${nodeName} before the switch`,
     );
+  }
+  const { switchSeconds } = timeoutsOf(observation.migration);
+  const left = timeLeft(observation, 'shipped', switchSeconds);
+  if (left <= 0) return rollBack(observation, reasons.timedOut, `the agents did not agree on the switch within ${switchSeconds} s`);
+  if (!destination?.reachable) {
+    return wait(observation, reasons.destinationUnreachable, `waiting for the agent on node ${targetNode} to answer`, {
+      requeueAfter: Math.min(left, 1000),
+    });
   }
   if (destination.view.state !== 'Complete' && destination.view.state !== 'Serving') {
     return rollBack(observation, reasons.shippingFailed, `node ${targetNode} has lost the archives`);
@@ -45,7 +51,7 @@ export function hold(observation: Observation): Plan {
         { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
         { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
       ],
-      requeueAfter: settings.leaseMilliseconds / 3,
+      requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
     });
   }
   return advance(

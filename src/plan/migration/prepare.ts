@@ -14,6 +14,13 @@ export function prepare(observation: Observation): Plan {
   if (gone) return rollBack(observation, gone.reason, gone.message);
   const left = timeLeft(observation, 'accepted', timeoutsOf(migration).prepareSeconds);
 
+  if (!placeholder && left <= 0) {
+    return rollBack(
+      observation,
+      reasons.placeholderRejected,
+      'the pod that holds the room could not be created in time (a quota or another webhook may refuse it)',
+    );
+  }
   if (!placeholder) {
     const pod = placeholderPod(migration, observation.sourcePod as Pod, settings.placeholderImage);
     return wait(observation, reasons.choosingDestination, 'making room on the destination', {
@@ -59,7 +66,7 @@ export function prepare(observation: Observation): Plan {
   );
 }
 
-/** Whether the source is no longer what was accepted; from the freeze on only its identity counts. */
+/** Whether the source is no longer what was accepted, or can no longer be moved. */
 export function sourceChanged(observation: Observation): Refusal | undefined {
   const { migration, sourcePod } = observation;
   const source = statusOf(observation).source;

@@ -23,7 +23,7 @@ export function advance(
 ): Plan {
   const before = statusOf(observation);
   const status: MigrationStatus = { ...before, ...change, phase };
-  if (note.step) status.steps = { ...before.steps, ...change.steps, [note.step]: microTime(observation.now) };
+  if (note.step) status.steps = { ...before.steps, [note.step]: microTime(observation.now), ...change.steps };
   return {
     ...extra,
     actions: extra.actions ?? [],

@@ -4,7 +4,7 @@ import { runningContainerStatuses, runningContainers } from '../../api/pod.ts';
 
 /** A container's image as its owner asked for it; a pod that was migrated before remembers it in an annotation. */
 export function originalImage(pod: Pod, container: Container): string {
-  return recorded(pod, internalAnnotations.originalImages)[container.name] ?? container.image ?? '';
+  return recorded(pod, internalAnnotations.originalImages, container.name) ?? container.image ?? '';
 }
 
 /**
@@ -13,7 +13,7 @@ export function originalImage(pod: Pod, container: Container): string {
  * `image_ref`); where a runtime reports only a local id, the reference of the spec has to do.
  */
 export function baseImage(pod: Pod, container: Container): string {
-  const known = recorded(pod, internalAnnotations.baseImages)[container.name];
+  const known = recorded(pod, internalAnnotations.baseImages, container.name);
   if (known) return known;
   const original = originalImage(pod, container);
   if (original.includes('@sha256:')) return original;
@@ -40,13 +40,14 @@ function withoutTag(reference: string): string {
   return colon > reference.lastIndexOf('/') ? reference.slice(0, colon) : reference;
 }
 
-function recorded(pod: Pod, annotation: string): Record<string, string> {
-  const text = pod.metadata.annotations?.[annotation];
-  if (!text) return {};
+/** What an annotation of podferry's says of a container; undefined where it is missing or damaged. */
+function recorded(pod: Pod, annotation: string, container: string): string | undefined {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, string>) : {};
+    const value: unknown = JSON.parse(pod.metadata.annotations?.[annotation] ?? '{}');
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, container)) return undefined;
+    const text = (value as Record<string, unknown>)[container];
+    return typeof text === 'string' ? text : undefined;
   } catch {
-    return {};
+    return undefined;
   }
 }

@@ -59,6 +59,13 @@ export function refusePodNow(pod: Pod): Refusal | undefined {
   const statuses = runningContainerStatuses(pod);
   const idle = runningContainers(pod).find((container) => !statuses.find((status) => status.name === container.name)?.state?.running);
   if (idle) return { reason: reasons.podNotRunning, message: `container ${idle.name} of ${name} is not running; all of them have to run` };
+  const debugging = pod.status?.ephemeralContainerStatuses?.find((status) => status.state?.running);
+  if (debugging) {
+    return {
+      reason: reasons.podNotSupported,
+      message: `ephemeral container ${debugging.name} of ${name} runs (kubectl debug); it cannot be moved: end it, or wait until it has ended`,
+    };
+  }
   return undefined;
 }
 

@@ -57,7 +57,7 @@ export function toTarget(migration: Migration, pod: Pod): Pod {
     return { ...container, image: checkpoint.checkpointImage, imagePullPolicy: 'Always' };
   };
 
-  const before = JSON.parse(pod.metadata.annotations?.[internalAnnotations.completedInitContainers] ?? '[]') as string[];
+  const before = completedBefore(pod);
   const completed = [
     ...before,
     ...(pod.spec.initContainers ?? []).filter((container) => !isSidecar(container)).map((container) => container.name),
@@ -89,6 +89,16 @@ export function toTarget(migration: Migration, pod: Pod): Pod {
   if (initContainers.length) target.spec.initContainers = initContainers;
   else delete target.spec.initContainers;
   return target;
+}
+
+/** Init containers that had done their work before an earlier migration; none when the annotation is damaged. */
+function completedBefore(pod: Pod): string[] {
+  try {
+    const names: unknown = JSON.parse(pod.metadata.annotations?.[internalAnnotations.completedInitContainers] ?? '[]');
+    return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : [];
+  } catch {
+    return [];
+  }
 }
 
 /** Fields of the metadata that the API server sets and that a pod created again must not carry. */

@@ -1,0 +1,234 @@
+import { jest } from '@jest/globals';
+import { Cleanup, until } from '../image/fixtures.ts';
+import { gate, never, otherUid, uid } from './fakes.ts';
+import { sourceRequest, startSource } from './source-fixtures.ts';
+
+const cleanup = new Cleanup();
+afterEach(async () => {
+  jest.useRealTimers();
+  await cleanup.run();
+});
+
+const patient = new AbortController().signal;
+const volumes = ['cache'];
+
+describe('on the way', () => {
+  test('all containers freeze together, then each is checkpointed, then all are shipped', async () => {
+    const source = await startSource(cleanup);
+    expect(await source.set('Shipped', { volumes })).toBe('Freezing');
+    await source.reaches('Shipped');
+    expect(source.calls).toEqual([
+      'pause app',
+      'pause proxy',
+      'checkpoint shop/web/app',
+      'checkpoint shop/web/proxy',
+      'ship app',
+      'ship proxy',
+      'ship the volumes',
+    ]);
+    expect(source.runtime.paused).toEqual(['app', 'proxy']);
+    const { frozenAt, leaseLeft, error, containers } = source.keeper.view(uid);
+    expect(containers).toEqual([
+      { name: 'app', archiveBytes: 13, bytesSent: 42, digest: 'sha256:app' },
+      { name: 'proxy', archiveBytes: 15, bytesSent: 42, digest: 'sha256:proxy' },
+    ]);
+    expect(Math.abs(Date.parse(frozenAt ?? '') - Date.now())).toBeLessThan(5000);
+    expect(leaseLeft).toBeGreaterThan(50_000);
+    expect(error).toBeUndefined();
+    expect(await source.written()).toMatchObject({ state: 'Shipped', archives: { app: { bytes: 13 } } });
+  });
+
+  test('asked again it does nothing twice', async () => {
+    const source = await startSource(cleanup);
+    for (let index = 0; index < 5; index++) await source.set('Shipped');
+    await source.reaches('Shipped');
+    await source.set('Shipped');
+    expect(source.calls).toHaveLength(6);
+  });
+
+  test('what is paused is written down before the first pause', async () => {
+    const source = await startSource(cleanup);
+    const seen: unknown[] = [];
+    source.runtime.instead.set('pause app', async () => {
+      seen.push((await source.written())?.frozen.map(({ id }) => id));
+    });
+    await source.set('Shipped');
+    await source.reaches('Shipped');
+    expect(seen).toEqual([['id-of-app', 'id-of-proxy']]);
+  });
+
+  test('the view: nothing of what is not known; progress; waiting for the next change', async () => {
+    const { passed, open } = gate();
+    const source = await startSource(cleanup, {
+      ports: {
+        async ship(_request, container, _archive, progress) {
+          progress(7);
+          await passed;
+          return { digest: `sha256:${container}`, bytes: 42 };
+        },
+      },
+    });
+    expect(source.keeper.view(otherUid)).toEqual({ revision: 0, state: 'Unknown', containers: [] });
+    await source.set('Shipped');
+    await source.reaches('Checkpointed');
+    await until(() => source.keeper.view(uid).containers[0]?.bytesSent === 7);
+    const { revision } = source.keeper.view(uid);
+    const next = source.keeper.wait(uid, revision, 5000, patient);
+    open();
+    expect((await next).revision).toBeGreaterThan(revision);
+    expect((await source.keeper.wait(uid, revision, 60_000, patient)).revision).toBeGreaterThan(revision);
+    await source.reaches('Shipped');
+    const last = source.keeper.view(uid);
+    expect(await source.keeper.wait(uid, last.revision, 10, patient)).toMatchObject({ revision: last.revision, state: 'Shipped' });
+    expect(await source.keeper.wait(uid, last.revision, 60_000, AbortSignal.abort())).toMatchObject({ state: 'Shipped' });
+  });
+
+  test("migrations do not get in each other's way", async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped');
+    await source.reaches('Shipped');
+    expect(source.keeper.view(otherUid).state).toBe('Unknown');
+    for (const goal of ['Held', 'Resumed', 'Returned'] as const) {
+      expect(await source.keeper.set(otherUid, sourceRequest(goal))).toMatchObject({ state: 'Unknown' });
+    }
+    await source.keeper.forget(otherUid);
+    expect(source.keeper.view(uid).state).toBe('Shipped');
+  });
+});
+
+describe('the lease', () => {
+  test('runs out: the pod is resumed, with the reason, and its archives are worth nothing', async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped', { leaseMilliseconds: 80, volumes });
+    await source.reaches('Shipped');
+    await source.resumed();
+    expect(source.archives()).toEqual([]);
+    const view = source.keeper.view(uid);
+    expect(view.error).toEqual({ step: 'lease', message: expect.stringContaining('the lease of the freeze ran out') });
+    expect(view.leaseLeft).toBeUndefined();
+    expect(source.calls).toContain('remove the volumes');
+    // Asked to go on it does not: the processes have gone on.
+    expect(await source.set('Shipped')).toBe('Running');
+    expect(await source.set('Held')).toBe('Running');
+  });
+
+  test('runs out while archives are on their way: that is stopped first', async () => {
+    const source = await startSource(cleanup, {
+      ports: { ship: (_request, _container, _archive, _progress, signal) => never(signal) },
+    });
+    await source.set('Shipped', { leaseMilliseconds: 60 });
+    await source.resumed();
+    expect(source.keeper.view(uid).error?.step).toBe('lease');
+  });
+
+  test('a liveness probe may bound the freeze more tightly, and then no renewal helps', async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped', { budgetMilliseconds: 100 });
+    await source.reaches('Shipped');
+    await source.set('Shipped', { budgetMilliseconds: 100 });
+    await source.resumed();
+    expect(source.keeper.view(uid).error).toEqual({
+      step: 'lease',
+      message: expect.stringMatching(/frozen for 100 ms, and its liveness probe/),
+    });
+    const held = await startSource(cleanup);
+    await held.set('Shipped', { budgetMilliseconds: 100 });
+    await held.reaches('Shipped');
+    await held.set('Held');
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    expect(held.runtime.paused).toEqual(['app', 'proxy']);
+  });
+
+  test('is renewed by every request', async () => {
+    const source = await startSource(cleanup);
+    const end = Date.now() + 300;
+    while (Date.now() < end) {
+      await source.set('Shipped', { leaseMilliseconds: 150 });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(source.keeper.view(uid).state).toBe('Shipped');
+  });
+});
+
+describe('held', () => {
+  test('it never resumes by itself, and asks for no lease', async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped', { leaseMilliseconds: 60 });
+    await source.reaches('Shipped');
+    expect(await source.set('Held')).toBe('Held');
+    expect((await source.written())?.state).toBe('Held');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(source.keeper.view(uid)).toMatchObject({ state: 'Held' });
+    expect(source.keeper.view(uid).leaseLeft).toBeUndefined();
+    expect(await source.set('Shipped', { leaseMilliseconds: 1 })).toBe('Held');
+    expect(source.runtime.paused).toEqual(['app', 'proxy']);
+    expect(source.archives()).toHaveLength(2);
+  });
+
+  test('not before all is shipped', async () => {
+    const source = await startSource(cleanup, { ports: { ship: (_request, _container, _archive, _progress, signal) => never(signal) } });
+    await source.set('Shipped');
+    await source.reaches('Checkpointed');
+    expect(await source.set('Held')).toBe('Checkpointed');
+  });
+
+  test('it is resumed when it is told to', async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped');
+    await source.reaches('Shipped');
+    await source.set('Held');
+    expect(await source.set('Resumed')).toBe('Running');
+    expect(source.runtime.paused).toEqual([]);
+    expect(source.archives()).toEqual([]);
+    expect(source.keeper.view(uid).error).toBeUndefined();
+    expect(await source.written()).toMatchObject({ state: 'Running', archives: {} });
+  });
+
+  test('it is seen when its processes end: only the archives hold the state then', async () => {
+    jest.useFakeTimers({ doNotFake: ['Date', 'nextTick', 'setImmediate', 'setTimeout', 'queueMicrotask', 'performance', 'hrtime'] });
+    const source = await startSource(cleanup);
+    await source.set('Shipped');
+    await source.reaches('Shipped');
+    await source.set('Held');
+    jest.advanceTimersByTime(2000);
+    expect(source.keeper.view(uid).lost).toBeUndefined();
+    source.runtime.containers.shift();
+    jest.advanceTimersByTime(2000);
+    await until(() => source.keeper.view(uid).lost !== undefined);
+    expect(source.keeper.view(uid)).toMatchObject({
+      state: 'Held',
+      lost: expect.stringContaining('container app of the frozen pod ended'),
+    });
+    await until(async () => (await source.written())?.lost !== undefined);
+    expect(source.archives()).toHaveLength(2);
+  });
+
+  test('it ships its archives once more for a return, and stays held', async () => {
+    const source = await startSource(cleanup);
+    await source.set('Shipped', { volumes });
+    await source.reaches('Shipped');
+    expect(await source.set('Returned', { volumes })).toBe('Shipped');
+    await source.set('Held');
+    source.calls.length = 0;
+    await source.set('Returned', { volumes });
+    expect(source.keeper.view(uid)).toMatchObject({ state: 'Held', returning: true });
+    await until(() => !source.keeper.view(uid).returning);
+    expect(source.calls.sort()).toEqual(['ship app', 'ship proxy', 'ship the volumes']);
+    expect(source.keeper.view(uid).state).toBe('Held');
+    expect(source.archives()).toHaveLength(2);
+  });
+});
+
+test('forgotten: archives, kept volumes and record go; the pod is left as it is', async () => {
+  const source = await startSource(cleanup);
+  await source.set('Shipped');
+  await source.reaches('Shipped');
+  await source.set('Held');
+  await source.keeper.forget(uid);
+  expect(source.keeper.view(uid).state).toBe('Unknown');
+  expect(source.archives()).toEqual([]);
+  expect(source.calls).toContain('remove the volumes');
+  expect(await source.written()).toBeUndefined();
+  expect(source.runtime.paused).toEqual(['app', 'proxy']);
+  await source.keeper.forget(uid);
+});

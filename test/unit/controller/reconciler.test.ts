@@ -1,0 +1,201 @@
+import { pino } from 'pino';
+import { isFinished, type Migration } from '../../../src/api/migration.ts';
+import { Agents } from '../../../src/controller/agents.ts';
+import { Reconciler, type ReconcilerPorts } from '../../../src/controller/reconciler.ts';
+import type { Action, Observation } from '../../../src/plan/migration/index.ts';
+import { observe, placeholder, sourceIs, statusAt, targetIs } from '../plan/migration/observations.ts';
+import { deepFreeze, migration, pod } from '../plan/objects.ts';
+
+const key = 'shop/move-web';
+const signal = new AbortController().signal;
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** Waits of the agents, ended by hand. */
+class WaitingAgents extends Agents {
+  readonly waits: { side: string; nodeName: string; revision: number; signal: AbortSignal; end: () => void; fail: () => void }[] = [];
+
+  constructor() {
+    super({ addressOf: () => undefined, deadline: 0 });
+  }
+
+  override nextChange(...[side, nodeName, , revision, , stop]: Parameters<Agents['nextChange']>): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.waits.push({ side, nodeName, revision, signal: stop, end: resolve, fail: () => reject(new Error('gone')) });
+    stop.addEventListener('abort', () => reject(stop.reason));
+    return promise;
+  }
+}
+
+/** A reconciler over one Migration, which it sees as `seen` says; what it does, in order, is in `did`. */
+function start(status: Migration['status'], seen: (current: Migration) => Partial<Observation> = () => ({})) {
+  const did: string[] = [];
+  const state = { current: migration(status ? { status } : {}) as Migration | undefined, seen };
+  const agents = new WaitingAgents();
+  const ports: ReconcilerPorts = {
+    getMigration: async (namespace, name) => {
+      expect(`${namespace}/${name}`).toBe(key);
+      return state.current;
+    },
+    observe: async (current) => deepFreeze(observe({ ...state.seen(current), migration: current })),
+    writeStatus: async (current, after) => {
+      did.push(`write ${after.phase ?? 'Pending'}`);
+      state.current = { ...current, status: after };
+      return state.current;
+    },
+    act: async (_migration, action: Action) => void did.push(action.type),
+    agents,
+    event: (_migration, { reason }) => void did.push(`event ${reason}`),
+    enqueue: (_key, after = 0) => void did.push(`again in ${after}`),
+    log: pino({ level: 'silent' }),
+  };
+  const reconciler = new Reconciler(ports);
+  return { did, state, agents, ports, reconciler, reconcile: () => reconciler.reconcile(key, signal) };
+}
+
+/** Shipping: waits for both agents. */
+const shipping = () => ({ source: sourceIs('Checkpointed', { leaseLeft: 29_000 }), destination: targetIs('Prepared') });
+
+test('the status is written before the actions are done, and the next round sees both', async () => {
+  const { did, reconcile } = start(statusAt('Preparing'), (current) => ({
+    placeholder: did.includes('createPod') ? placeholder() : undefined,
+    destination: current.status?.target ? targetIs(did.includes('setTarget') ? 'Prepared' : 'Unknown') : undefined,
+    source: current.status?.phase === 'Shipping' ? undefined : sourceIs('Checkpointed', { leaseLeft: 29_000 }),
+  }));
+  await reconcile();
+  expect(did.filter((what) => !what.startsWith('event'))).toEqual([
+    'write Preparing',
+    'createPod',
+    // The node that was chosen, before its agent is asked; then what it is asked.
+    'write Preparing',
+    'write Preparing',
+    'setTarget',
+    'write Freezing',
+    'write Shipping',
+    'write Shipping',
+    'again in 1000',
+  ]);
+});
+
+test('what is satisfied waits: for both agents and for its time', async () => {
+  const { did, agents, reconcile } = start(statusAt('Shipping'), shipping);
+  await reconcile();
+  expect(did.filter((what) => what !== 'write Shipping')).toEqual(['again in 10000']);
+  expect(agents.waits).toMatchObject([
+    { side: 'sources', nodeName: 'node-a', revision: 3 },
+    { side: 'targets', nodeName: 'node-b', revision: 5 },
+  ]);
+});
+
+test('a status that says the same is not written', async () => {
+  const { did, reconcile } = start(statusAt('Shipping'), shipping);
+  await reconcile();
+  const before = did.length;
+  await reconcile();
+  expect(did.slice(before)).toEqual(['again in 10000']);
+});
+
+test('one wait a side at a time; its end, or its failure, looks again', async () => {
+  const { did, agents, reconcile } = start(statusAt('Shipping'), shipping);
+  await reconcile();
+  await reconcile();
+  expect(agents.waits).toHaveLength(2);
+  agents.waits[0]?.end();
+  await settle();
+  expect(did.at(-1)).toBe('again in 0');
+  agents.waits[1]?.fail();
+  await settle();
+  expect(did.at(-1)).toBe('again in 1000');
+  await reconcile();
+  expect(agents.waits).toHaveLength(4);
+});
+
+test('a time that is over is not asked for at once without end', async () => {
+  const { did, reconcile } = start({ phase: 'Succeeded', steps: { finished: new Date(observe().now - 59_999).toISOString() } });
+  await reconcile();
+  expect(did).toContain('removeFinalizer');
+  const due = start({ phase: 'Succeeded', steps: { finished: new Date(observe().now - 59_999).toISOString() } });
+  due.state.current = migration({
+    metadata: { finalizers: [] },
+    spec: { ttlSecondsAfterFinished: 60 },
+    status: due.state.current?.status ?? {},
+  });
+  await due.reconcile();
+  expect(due.did).toEqual(['again in 50']);
+});
+
+test("a conflict is somebody else's to write first: nothing is done, and it is told", async () => {
+  const { did, ports, reconcile } = start(statusAt('Preparing'));
+  const conflict = new Error('409 Conflict');
+  ports.writeStatus = () => Promise.reject(conflict);
+  await expect(reconcile()).rejects.toBe(conflict);
+  expect(did).toEqual([]);
+});
+
+test('an action that fails ends the round, the ones after it are not done', async () => {
+  const { did, ports, reconcile } = start(statusAt('Holding', { target: { nodeName: 'node-b', name: 'web-7d9f-zzzzz' } }), () => ({
+    source: sourceIs('Shipped'),
+    destination: targetIs('Complete'),
+  }));
+  ports.act = (_migration, action) => {
+    did.push(action.type);
+    return Promise.reject(new Error('the agent is gone'));
+  };
+  await expect(reconcile()).rejects.toThrow('the agent is gone');
+  expect(did).toEqual(['write Holding', 'setSource']);
+});
+
+test('actions without effect: after many rounds it rests', async () => {
+  const { did, reconcile } = start(statusAt('Freezing'), () => ({ source: sourceIs('Unknown'), destination: targetIs('Prepared') }));
+  await reconcile();
+  expect(did.filter((what) => what === 'setSource')).toHaveLength(40);
+  expect(did.filter((what) => what.startsWith('write'))).toHaveLength(1);
+  expect(did.at(-1)).toBe('again in 5000');
+});
+
+test('events are told of what was written, and once', async () => {
+  const { did, state, reconcile } = start(undefined, (current) => ({
+    earlierMigration: isFinished(current) ? undefined : 'first',
+    sourcePod: pod(),
+  }));
+  await reconcile();
+  await reconcile();
+  expect(did.slice(0, 3)).toEqual(['write Failed', 'event AlreadyMigrating', 'event MigrationFailed']);
+  expect(did.filter((what) => what.startsWith('event'))).toHaveLength(2);
+  expect(state.current?.status?.phase).toBe('Failed');
+});
+
+describe('waits end', () => {
+  const waiting = async () => {
+    const started = start(statusAt('Shipping'), shipping);
+    await started.reconcile();
+    const before = started.did.length;
+    const since = async () => {
+      await settle();
+      return started.did.slice(before);
+    };
+    return { ...started, since };
+  };
+  const aborted = ({ waits }: WaitingAgents) => waits.map(({ signal: stop }) => stop.aborted);
+
+  test('with a Migration that is gone', async () => {
+    const { agents, state, reconcile, since } = await waiting();
+    state.current = undefined;
+    await reconcile();
+    expect(aborted(agents)).toEqual([true, true]);
+    expect(await since()).toEqual([]);
+  });
+
+  test('with one that has come to its end', async () => {
+    const { agents, state, reconcile } = await waiting();
+    state.current = migration({ metadata: { finalizers: [] }, status: { phase: 'Failed' } });
+    await reconcile();
+    expect(aborted(agents)).toEqual([true, true]);
+  });
+
+  test('with the lead of this replica', async () => {
+    const { agents, reconciler, since } = await waiting();
+    reconciler.stop();
+    expect(aborted(agents)).toEqual([true, true]);
+    expect(await since()).toEqual([]);
+  });
+});

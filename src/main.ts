@@ -8,7 +8,7 @@ import { messageOf } from './util/errors.ts';
 import { type LogLevel, logLevels, newLogger } from './util/log.ts';
 import { runWebhook } from './webhook/run.ts';
 
-/** The entry point of podferry's image: `podferry webhook|controller|agent`. Options can be given as environment variables too. */
+/** The entry point of podferry's image: `podferry webhook|controller|agent`. */
 const program = new Command('podferry')
   .description('Live pod migration for Kubernetes. These are the processes of the cluster; people use kubectl.')
   .version(manifest.version);

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'pino';
-import type { SourceRequest, TargetRequest } from '../api/agent.ts';
+import type { AgentRecords, SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import type { RegistryHandler } from '../image/registry-server.ts';
 import { messageOf } from '../util/errors.ts';
@@ -24,6 +24,9 @@ export function agentApi(sources: SourceKeeper, targets: TargetKeeper, log: Logg
   });
   app.use(express.json({ limit: 1 << 20 }));
 
+  app.get('/v1/records', (_request, response) => {
+    response.json({ sources: sources.list(), targets: targets.list() } satisfies AgentRecords);
+  });
   for (const [path, keeper] of [
     ['/v1/sources/:uid', sources],
     ['/v1/targets/:uid', targets],

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { SourceErrorStep, SourceRequest, SourceView } from '../api/agent.ts';
+import type { SourceErrorStep, SourceRequest, SourceState, SourceView } from '../api/agent.ts';
 import { Changes } from '../util/changes.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Records } from './records.ts';
@@ -113,6 +113,10 @@ export class SourceKeeper {
         };
       }),
     };
+  }
+
+  list(): { uid: string; state: SourceState }[] {
+    return [...this.#entries].map(([uid, { record }]) => ({ uid, state: record.state }));
   }
 
   /** The view once its revision is past the given one, or after `limit` milliseconds. */

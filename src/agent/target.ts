@@ -110,6 +110,10 @@ export class TargetKeeper {
     };
   }
 
+  list(): { uid: string; state: TargetState }[] {
+    return [...this.#entries].map(([uid, { record }]) => ({ uid, state: record.state }));
+  }
+
   async wait(uid: string, revision: number, limit: number, signal: AbortSignal): Promise<TargetView> {
     if (this.view(uid).revision === revision) await this.#changes.next(uid, limit, signal);
     return this.view(uid);

@@ -90,6 +90,12 @@ export interface TargetView {
   error?: { message: string };
 }
 
+/** All that an agent remembers, by the uid of the Migration; so that what nobody needs any more can be found. */
+export interface AgentRecords {
+  sources: { uid: string; state: SourceState }[];
+  targets: { uid: string; state: TargetState }[];
+}
+
 /** What the planner knows of an agent right now. */
 export type Observed<View> = { reachable: true; view: View } | { reachable: false; message: string };
 

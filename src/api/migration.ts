@@ -19,8 +19,11 @@ const seconds = (fallback: number, description: string) => z.int().min(1).max(86
 export const timeoutsSchema = z
   .object({
     prepareSeconds: seconds(120, 'From acceptance until the destination is chosen and holds the base images.'),
-    freezeSeconds: seconds(300, 'How long the source may stay frozen before the switch; it resumes when this runs out.'),
-    switchSeconds: seconds(60, 'From the release of the source until the target pod exists.'),
+    freezeSeconds: seconds(
+      300,
+      'From the end of the preparation until the archives are on the destination; the source, frozen for most of it, resumes when this runs out.',
+    ),
+    switchSeconds: seconds(60, 'For the agents to agree on the switch, and then again until the target pod exists.'),
     restoreSeconds: seconds(300, 'From the creation of the target pod until all its containers run.'),
   })
   .meta({ description: 'What each part of the migration may take, in seconds.' });
@@ -117,7 +120,6 @@ export const steps = [
   'checkpointed',
   'shipped',
   'held',
-  'switched',
   'created',
   'restored',
   'committed',

@@ -17,7 +17,7 @@ export const userAnnotations = {
   destination: 'podferry.io/destination',
 } as const;
 
-/** What podferry itself puts on pods; nobody else may (ValidatingAdmissionPolicy `podferry-internal-annotations`). */
+/** What podferry itself puts on pods; nobody else may (the webhook sees to it in namespaces that are enabled; elsewhere they mean nothing). */
 export const internalAnnotations = {
   /** On a pod with `migrate-to`: the uid of the admission request that was allowed to ask for it. */
   request: 'podferry.io/request',

@@ -22,9 +22,8 @@ export const reasons = {
   migrated: 'Migrated',
   migrationFailed: 'MigrationFailed',
 
-  // Refused: nothing was touched
+  // Refused, or failed while the destination was prepared: the source was not touched
   podNotFound: 'PodNotFound',
-  containerNotFound: 'ContainerNotFound',
   podNotRunning: 'PodNotRunning',
   podNotSupported: 'PodNotSupported',
   alreadyMigrating: 'AlreadyMigrating',
@@ -54,7 +53,6 @@ export const reasons = {
   // Waits for an operator
   destinationUnreachable: 'DestinationUnreachable',
   sourceUnreachable: 'SourceUnreachable',
-  sourceLost: 'SourceLost',
   archived: 'Archived',
 } as const;
 

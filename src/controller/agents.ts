@@ -1,5 +1,13 @@
 import { Agent, request } from 'undici';
-import { type Observed, type SourceRequest, type SourceView, type TargetRequest, type TargetView, tlsNames } from '../api/agent.ts';
+import {
+  type AgentRecords,
+  type Observed,
+  type SourceRequest,
+  type SourceView,
+  type TargetRequest,
+  type TargetView,
+  tlsNames,
+} from '../api/agent.ts';
 
 export interface AgentsOptions {
   /** Address (host:port) of the agent on a node, or undefined when none is ready there. */
@@ -56,6 +64,11 @@ export class Agents {
 
   async setTarget(nodeName: string, uid: string, body: TargetRequest, signal: AbortSignal): Promise<void> {
     await this.#call(nodeName, 'PUT', `/v1/targets/${uid}`, body, signal);
+  }
+
+  /** @throws Error when the agent does not answer */
+  async records(nodeName: string, signal: AbortSignal): Promise<AgentRecords> {
+    return (await this.#call(nodeName, 'GET', '/v1/records', undefined, signal)) as AgentRecords;
   }
 
   async forget(side: Side, nodeName: string, uid: string, signal: AbortSignal): Promise<void> {

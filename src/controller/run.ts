@@ -24,6 +24,7 @@ import { clusterOf } from './cluster.ts';
 import { observer } from './observe.ts';
 import { Reconciler } from './reconciler.ts';
 import { requestedMigration } from './requests.ts';
+import { sweep } from './sweeper.ts';
 
 export interface ControllerOptions {
   /** podferry's own namespace. */
@@ -44,7 +45,7 @@ const agentDeadline = 10_000;
 /** How long work under way may go on when leading ends. Milliseconds. */
 const drainGrace = 2000;
 
-const indexes = { pod: 'pod', node: 'node' } as const;
+const indexes = { pod: 'pod', node: 'node', uid: 'uid' } as const;
 
 /** Runs the controller until the signal aborts: every replica keeps the certificates, the leader moves pods. */
 export async function runController(options: ControllerOptions, log: Logger, signal: AbortSignal): Promise<void> {
@@ -52,7 +53,10 @@ export async function runController(options: ControllerOptions, log: Logger, sig
   const client = new KubeClient(loadConfig(), { userAgent: 'podferry-controller' });
   const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the cluster');
   const informers = {
-    migrations: new Informer(client, migrations, { onError, indexers: { [indexes.pod]: podsOf } }),
+    migrations: new Informer(client, migrations, {
+      onError,
+      indexers: { [indexes.pod]: podsOf, [indexes.uid]: ({ metadata }) => [metadata.uid ?? ''] },
+    }),
     pods: new Informer(client, pods, { onError, transform: whatMatters, indexers: { [indexes.node]: agentNodeOf } }),
     nodes: new Informer(client, nodes, { onError }),
     namespaces: new Informer(client, namespaces, { onError }),
@@ -169,6 +173,22 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     ];
     queue.start();
     requests.start();
+    const sweeping = sweep(
+      {
+        agents,
+        nodes: () =>
+          informers.nodes
+            .list()
+            .map(({ metadata }) => metadata.name)
+            .filter((name) => agents.addressOf(name)),
+        standingOf: (uid) => {
+          const [migration] = informers.migrations.byIndex(indexes.uid, uid);
+          return migration && (isFinished(migration) ? 'finished' : 'active');
+        },
+        log,
+      },
+      leading,
+    );
     await new Promise<void>((resolve) => {
       if (leading.aborted) resolve();
       else leading.addEventListener('abort', () => resolve(), { once: true });
@@ -177,7 +197,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     reconciler.stop();
     // Whoever leads next must not find this one still acting: no grace when the lease is lost.
     const grace = signal.aborted ? drainGrace : 0;
-    await Promise.all([queue.drain(grace), requests.drain(grace)]);
+    await Promise.all([queue.drain(grace), requests.drain(grace), sweeping]);
     log.info('this replica no longer leads');
   };
   await election.run(lead, signal);

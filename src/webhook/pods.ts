@@ -4,7 +4,7 @@ import { internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
 import { shortHash } from '../plan/hash.ts';
 import { refusePod, refusePodNow } from '../plan/pods/support.ts';
-import { isAwaitedBy, toTarget } from '../plan/pods/target.ts';
+import { isAwaitedBy, refusesReplacement, toTarget } from '../plan/pods/target.ts';
 import { isObjectName, mayNot, type WebhookPorts } from './ports.ts';
 import { becomeTarget } from './provided.ts';
 import { type AdmissionRequest, forbid, invalid, later, pass, type Verdict } from './review.ts';
@@ -76,12 +76,6 @@ async function reviewCreate(ports: WebhookPorts, request: AdmissionRequest, sign
 }
 
 const internalKeys: string[] = Object.values(internalAnnotations);
-
-/** While a move is undone the owner gets its pod back: one more would be a second, empty one under its name or in its place. */
-function refusesReplacement({ status }: Migration, pod: Pod): boolean {
-  if ((status?.phase !== 'RollingBack' && status?.phase !== 'Returning') || !status.steps?.held) return false;
-  return status.switchKind === 'Release' || (status.switchKind === 'Recreate' && pod.metadata.name === status.source?.name);
-}
 
 /** Invoked again for a pod that is a target already (reinvocationPolicy IfNeeded), or somebody made one up. */
 async function reviewAgain(ports: WebhookPorts, request: AdmissionRequest, pod: Pod, signal: AbortSignal): Promise<Verdict> {

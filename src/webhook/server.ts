@@ -14,6 +14,9 @@ const bodyLimit = 7 << 20;
 /** API servers keep idle connections for 90 s; closing them earlier gives them sporadic EOFs. Milliseconds. */
 const keepAlive = 95_000;
 
+/** What of the API server's patience is kept for the answer to arrive. Milliseconds. */
+const wayBack = 1000;
+
 export interface WebhookOptions {
   ports: WebhookPorts;
   /** Time for an answer, below the timeoutSeconds of the webhook configuration. Milliseconds. */
@@ -44,7 +47,7 @@ export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): 
     const review = parsed.request;
     let verdict: Verdict;
     try {
-      verdict = await reviewPod(ports, review, AbortSignal.timeout(deadline));
+      verdict = await reviewPod(ports, review, AbortSignal.timeout(timeFor(request.query.timeout, deadline)));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       log.error({ error: message, operation: review.operation, namespace: review.namespace, name: review.name }, 'a review failed');
@@ -72,6 +75,12 @@ export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): 
     response.status(status).json({ error: error.message });
   });
   return app;
+}
+
+/** The API server says how long it waits (`?timeout=10s`, the webhook's timeoutSeconds); some of it is left for the way back. Milliseconds. */
+function timeFor(asked: unknown, deadline: number): number {
+  const seconds = typeof asked === 'string' ? Number(/^(\d+)s$/.exec(asked)?.[1]) : Number.NaN;
+  return Number.isNaN(seconds) ? deadline : Math.min(deadline, Math.max(500, seconds * 1000 - wayBack));
 }
 
 function answer(uid: string, verdict: Verdict, object?: Parameters<typeof patchOf>[0]) {

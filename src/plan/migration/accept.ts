@@ -56,7 +56,7 @@ export function accept(observation: Observation): Plan {
   );
 }
 
-/** Why this migration cannot be, or undefined. Also what `kubectl ferry` and the webhook tell people beforehand. */
+/** Why this migration cannot be, or undefined. */
 export function refuseMigration(observation: Observation): Refusal | undefined {
   const { migration, sourcePod, earlierMigration, namespaceEnabled } = observation;
   const namespace = migration.metadata.namespace ?? '';

@@ -35,7 +35,8 @@ export function sourceRequest(observation: Observation, goal: SourceGoal): Sourc
     transfer: goal === 'Returned' ? 'Direct' : (migration.spec.transfer ?? 'Direct'),
     containers: (prepared?.containers ?? []).map((container) => ({ name: container.name, rootfsImageRef: container.rootfsImageRef })),
     volumes: volumesOf(observation),
-    keepVolumes: switchKind === 'Recreate',
+    // Whoever creates a provided target has to do so again; nothing returns by itself.
+    keepVolumes: switchKind !== 'Provided',
     destination: { address: destinationAddress ?? '', repository: prepared?.repository ?? '' },
   };
 }

@@ -1,6 +1,6 @@
-import { reasons } from '../../api/reasons.ts';
-import type { Observation, Plan } from './observation.ts';
-import { advance, end, rollBack, statusOf, wait } from './progress.ts';
+import { type Reason, reasons } from '../../api/reasons.ts';
+import type { Action, Observation, Plan } from './observation.ts';
+import { advance, end, statusOf, wait } from './progress.ts';
 import { arrival, sourceRequest, targetRequest } from './requests.ts';
 import { failureOf } from './roll-back.ts';
 
@@ -15,45 +15,19 @@ const laterTries = 60_000;
  * agent ships the archives to itself and serves them to its own kubelet; from there on it is a switch like the first one.
  */
 export function comeBack(observation: Observation): Plan {
-  const { source, destination, sourceNode, migration, now } = observation;
+  const { source, destination, sourceNode } = observation;
   const status = statusOf(observation);
   const { name = '', nodeName = '' } = status.source ?? {};
-  const archived = `pod ${name} does not run; its memory lies archived on ${placesOf(observation)}`;
-  if (observation.namespaceTerminating || observation.ownerGone) {
-    return rollBack(observation, failureOf(observation).reason, `${failureOf(observation).message}; whoever wanted pod ${name} is gone`);
-  }
-  if ((status.returns ?? 0) > promptTries) {
-    if (migration.metadata.deletionTimestamp) return giveUp(observation);
-    const since = Date.parse(status.conditions?.find(({ type }) => type === 'Stalled')?.lastTransitionTime ?? '');
-    const left = Number.isNaN(since) ? laterTries : since + laterTries - now;
-    if (left > 0) {
-      return wait(
-        observation,
-        reasons.archived,
-        `${archived}: it could not be restored on node ${nodeName} either (${status.returnFailure ?? 'the reason is not known'}). ` +
-          `It is tried again every ${laterTries / 1000} s; to give the memory up: kubectl delete migration ${migration.metadata.name}`,
-        { requeueAfter: left, stalled: true },
-      );
-    }
-  }
+  if (observation.namespaceTerminating || observation.ownerGone) return giveUp(observation, `whoever wanted pod ${name} is gone`);
+  const tired = pauseBetweenTries(observation);
+  if (tired) return tired;
   if (!source?.reachable || !destination?.reachable) {
-    const gone = sourceNode ? `Bring node ${nodeName} back` : `node ${nodeName} was deleted`;
-    return wait(
-      observation,
-      reasons.sourceUnreachable,
-      `${archived}. ${gone}, or give the memory up: kubectl delete migration ${migration.metadata.name}`,
-      {
-        requeueAfter: 2000,
-        stalled: true,
-      },
-    );
+    const way = sourceNode ? `bring node ${nodeName} back` : `node ${nodeName} was deleted`;
+    return stuck(observation, reasons.sourceUnreachable, `its agent on node ${nodeName} does not answer; ${way}`, 2000);
   }
   const { view } = destination;
-  if (view.error || source.view.state !== 'Held') {
-    const why = view.error?.message ?? `node ${nodeName} has lost the archives`;
-    if (migration.metadata.deletionTimestamp) return giveUp(observation);
-    return wait(observation, reasons.archived, `${archived}: ${why}`, { requeueAfter: 5000, stalled: true });
-  }
+  if (view.error) return stuck(observation, reasons.archived, view.error.message, 5000);
+  if (source.view.state !== 'Held') return stuck(observation, reasons.archived, `node ${nodeName} has lost the archives`, 5000);
   switch (view.state) {
     case 'Unknown':
     case 'Revoked':
@@ -90,22 +64,44 @@ export function comeBack(observation: Observation): Plan {
   }
 }
 
-function placesOf(observation: Observation): string {
-  const { source, failedDestination } = statusOf(observation);
-  return [source?.nodeName, failedDestination]
-    .filter(Boolean)
-    .map((node) => `node ${node}`)
-    .join(' and ');
+/** After the prompt tries a person is told, and it is tried now and then. */
+function pauseBetweenTries(observation: Observation): Plan | undefined {
+  const status = statusOf(observation);
+  if ((status.returns ?? 0) <= promptTries) return undefined;
+  const since = Date.parse(status.conditions?.find(({ type }) => type === 'Stalled')?.lastTransitionTime ?? '');
+  const left = Number.isNaN(since) ? laterTries : since + laterTries - observation.now;
+  if (left <= 0) return undefined;
+  const why = status.returnFailure ?? 'the reason is not known';
+  return stuck(
+    observation,
+    reasons.archived,
+    `it could not be restored on node ${status.source?.nodeName} either (${why}); it is tried again every ${laterTries / 1000} s`,
+    left,
+  );
 }
 
-/** Somebody deleted the Migration of a pod that could not be brought back: that is the word to give its memory up. */
-function giveUp(observation: Observation): Plan {
+/** Nothing runs, the archives hold the memory: say where, why, and what can be done. */
+function stuck(observation: Observation, reason: Reason, why: string, requeueAfter: number): Plan {
+  const { source, failedDestination } = statusOf(observation);
+  const { name, deletionTimestamp } = observation.migration.metadata;
+  if (deletionTimestamp) return giveUp(observation, 'its Migration was deleted');
+  const places = [source?.nodeName, failedDestination].filter(Boolean).map((node) => `node ${node}`);
+  const message = `pod ${source?.name} does not run; its memory lies archived on ${places.join(' and ')}: ${why}, or give the memory up: kubectl delete migration ${name}`;
+  return wait(observation, reason, message, { requeueAfter, stalled: true });
+}
+
+/** Nobody wants the pod any more: the archives go, as far as their nodes answer (the others are swept when they do). */
+function giveUp(observation: Observation, why: string): Plan {
+  const { source, destination } = observation;
+  const { source: from, failedDestination } = statusOf(observation);
+  const actions: Action[] = [];
+  const origin = from?.nodeName ?? '';
+  if (source?.reachable && source.view.state !== 'Unknown') actions.push({ type: 'forgetSource', nodeName: origin });
+  if (destination?.reachable && destination.view.state !== 'Unknown') actions.push({ type: 'forgetTarget', nodeName: origin });
+  const failed = observation.failedDestination;
+  if (failedDestination && failed?.reachable && failed.view.state !== 'Unknown')
+    actions.push({ type: 'forgetTarget', nodeName: failedDestination });
+  if (actions.length) return wait(observation, reasons.rollingBack, `removing the archives: ${why}`, { actions, requeueAfter: 1000 });
   const { reason, message } = failureOf(observation);
-  const name = statusOf(observation).source?.name;
-  return end(
-    observation,
-    'Failed',
-    {},
-    { type: 'Warning', reason, message: `${message} (pod ${name} was given up: its Migration was deleted)` },
-  );
+  return end(observation, 'Failed', {}, { type: 'Warning', reason, message: `${message} (pod ${from?.name} was given up: ${why})` });
 }

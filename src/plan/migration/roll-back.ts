@@ -8,8 +8,8 @@ import { isTarget, removal } from './switch-over.ts';
 
 /**
  * RollingBack: the target gone for certain first, then the source given back to its owner and resumed. In that order,
- * so that the memory never runs twice; each step waits for its evidence. A source whose name had to be freed cannot be
- * resumed any more: it returns from its archive (return.ts).
+ * so that the memory never runs twice; each step waits for its evidence. A source that cannot be resumed any more, since
+ * its name had to be freed or its frozen processes are gone, returns from its archive (return.ts).
  */
 export function undo(observation: Observation): Plan {
   const { sourcePod, placeholder } = observation;
@@ -74,7 +74,7 @@ function beginReturn(observation: Observation, actions: Action[]): Plan {
     observation,
     'Returning',
     {
-      target: { nodeName: origin, name },
+      target: { nodeName: origin, name: status.target?.name ?? name },
       // A second try at the origin leaves the first destination, with its copy, where it is.
       ...(failed === origin ? {} : { failedDestination: failed }),
       returns: (status.returns ?? 0) + 1,

@@ -44,6 +44,8 @@ function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[
   const present = sourcePod?.metadata.uid === source.uid ? sourcePod : undefined;
   switch (switchKind) {
     case 'Release': {
+      // On a return the frozen processes are gone, and their kubelet has begun the containers afresh: not what is wanted.
+      if (present && isReturn(observation)) return [removal(present)];
       if (!present || present.metadata.labels?.[labels.role] === roles.source) return [];
       return [
         {
@@ -90,12 +92,18 @@ export function removal(pod: Pod): Action {
   return { type: 'deletePod', name: pod.metadata.name, uid: pod.metadata.uid ?? '', gracePeriodSeconds: 0 };
 }
 
+/** Whether this switch brings the pod back to its origin. */
+function isReturn(observation: Observation): boolean {
+  const { failure, source, target } = statusOf(observation);
+  return failure !== undefined && target?.nodeName === source?.nodeName;
+}
+
 /** Whether a pod is this migration's target: rewritten by the webhook for it, not merely of that name. */
 export function isTarget({ migration }: Observation, pod: Pod): boolean {
   return pod.metadata.annotations?.[internalAnnotations.migrationUid] === migration.metadata.uid;
 }
 
 function whyNot(switchKind: string | undefined, ownerKind: string | undefined): string {
-  if (switchKind === 'Provided') return 'create the pod again to go on from a new checkpoint';
+  if (switchKind === 'Provided') return 'delete the Migration and create the pod again to go on from a new checkpoint';
   return `see the events of its ${ownerKind ?? 'namespace'} (a quota or another webhook may refuse it) and whether podferry-webhook runs`;
 }

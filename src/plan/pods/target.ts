@@ -36,6 +36,12 @@ export function isAwaitedBy(migration: Migration, pod: Pod): boolean {
   }
 }
 
+/** While a move is undone the owner gets its pod back: one more would be a second, empty one under its name or in its place. */
+export function refusesReplacement({ status }: Migration, pod: Pod): boolean {
+  if ((status?.phase !== 'RollingBack' && status?.phase !== 'Returning') || !status.steps?.held) return false;
+  return status.switchKind === 'Release' || (status.switchKind === 'Recreate' && pod.metadata.name === status.source?.name);
+}
+
 /**
  * The pod as it is to be created so that the runtime restores it: every container that has a checkpoint takes its image
  * from there (`Always`, so that a restart asks the agent again and gets the base image), the node is the destination,

@@ -22,7 +22,7 @@ test("freezing: the source's agent is asked once, with all it needs", () => {
         transfer: 'Direct',
         containers: [{ name: 'app', rootfsImageRef: expect.stringContaining('localhost:5001/token/app@sha256:') }],
         volumes: ['cache'],
-        keepVolumes: false,
+        keepVolumes: true,
         destination: { address: '10.0.0.2:7443', repository: 'token' },
       },
     },

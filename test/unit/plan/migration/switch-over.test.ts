@@ -99,7 +99,7 @@ describe('Recreate', () => {
 test('Provided: somebody else creates it', () => {
   expect(planOf(switching({}, { switchKind: 'Provided' })).actions).toEqual([]);
   const plan = planOf(switching({}, { switchKind: 'Provided', ...late }));
-  expectFailure(plan, 'RollingBack', 'TargetNotCreated', /not created within 60 s; create the pod again/);
+  expectFailure(plan, 'RollingBack', 'TargetNotCreated', /not created within 60 s; delete the Migration and create the pod again/);
 });
 
 test('the target is here: rewritten by the webhook for this very migration', () => {

@@ -1,0 +1,127 @@
+import { kubectl, onNode } from '../../cluster/support/lab.ts';
+import type { Fault } from '../fault.ts';
+import { breakCriu, largeDisk, signalPodferry, smallDisk } from '../inject.ts';
+
+const checkpoints = '/var/lib/kubelet/checkpoints';
+const content = '/var/lib/podferry/content';
+const agent = 'podferry/main.js agent';
+
+/** Waits on the node for the first file that matches, and does something to it. */
+const toFirst = (node: string, find: string, action: string) =>
+  onNode(
+    node,
+    'sh',
+    '-ec',
+    `for i in $(seq 100); do f=$(${find} | head -n 1); [ -z "$f" ] || break; sleep 0.05; done; [ -n "$f" ]; ${action}`,
+  );
+
+export const storage: Fault[] = [
+  {
+    name: 'disk full on the source when it checkpoints',
+    at: 'Preparing',
+    inject: ({ source }) => smallDisk(source, checkpoints, 1),
+    heal: ({ source }) => largeDisk(source, checkpoints),
+    lasts: 4000,
+    expected: 'stayed',
+    phase: 'Failed',
+  },
+  {
+    name: 'disk full on the destination when the archive arrives',
+    at: 'Preparing',
+    inject: ({ destination }) => smallDisk(destination, content, 8, agent),
+    heal: ({ destination }) => largeDisk(destination, content, agent),
+    lasts: 4000,
+    expected: 'stayed',
+    phase: 'Failed',
+  },
+  {
+    name: 'archive cut short at rest on the source',
+    at: 'Checkpointing',
+    // The agent stands still while the file is damaged.
+    inject: async ({ source }) => {
+      await signalPodferry(source, 'agent', 'STOP');
+      await toFirst(source, `find ${checkpoints} -name "*.tar" -size +1M`, 'sleep 2; truncate -s 2M "$f"');
+    },
+    heal: ({ source }) => signalPodferry(source, 'agent', 'CONT'),
+    expected: 'stayed',
+    phase: 'Failed',
+  },
+  {
+    name: 'archive damaged at rest on the destination',
+    at: 'Holding',
+    inject: async ({ destination }) => {
+      await toFirst(
+        destination,
+        `find ${content} -path "*blobs*" -size +1M`,
+        'printf X | dd of="$f" bs=1 seek=1000000 conv=notrunc 2>/dev/null',
+      );
+    },
+    phase: 'Failed',
+  },
+  {
+    name: 'archive gone at rest on the destination',
+    at: 'Holding',
+    inject: async ({ destination }) => {
+      await toFirst(destination, `find ${content} -path "*blobs*" -size +1M`, 'rm -f "$f"');
+    },
+    phase: 'Failed',
+  },
+  {
+    name: "base image gone from the destination's runtime",
+    at: 'Shipping',
+    inject: async ({ destination }) => {
+      await onNode(
+        destination,
+        'sh',
+        '-ec',
+        'ctr -n k8s.io images ls -q | grep -E "test/counter|localhost:9441" | xargs -r ctr -n k8s.io images rm --sync',
+      );
+      await onNode(destination, 'sh', '-c', 'ctr -n k8s.io content prune references >/dev/null 2>&1; true');
+    },
+  },
+  {
+    name: 'CRIU of the destination does not work',
+    at: 'Preparing',
+    inject: ({ destination }) => breakCriu(destination, true),
+    heal: ({ destination }) => breakCriu(destination, false),
+    lasts: 12_000,
+    expected: 'stayed',
+    phase: 'Failed',
+  },
+  {
+    name: 'CRIU of the source does not work',
+    at: 'Preparing',
+    inject: ({ source }) => breakCriu(source, true),
+    heal: ({ source }) => breakCriu(source, false),
+    lasts: 6000,
+    expected: 'stayed',
+    phase: 'Failed',
+  },
+  {
+    name: 'CRIU works nowhere any more once the archive was shipped',
+    at: 'Shipping',
+    inject: async ({ source, destination }) => {
+      await Promise.all([breakCriu(source, true), breakCriu(destination, true)]);
+    },
+    heal: async ({ source, destination, space }) => {
+      // Until a person is told, or it has ended otherwise.
+      for (let tries = 0; tries < 300; tries++) {
+        const condition = await kubectl(
+          '-n',
+          space.name,
+          'get',
+          'mig',
+          'move',
+          '-o',
+          'jsonpath={.status.phase} {.status.conditions[?(@.type=="Stalled")].reason}',
+        );
+        if (/Archived|Failed|Succeeded/.test(condition)) break;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      await Promise.all([breakCriu(source, false), breakCriu(destination, false)]);
+    },
+    expected: 'stayed',
+    phase: 'Failed',
+    limit: 180_000,
+  },
+];

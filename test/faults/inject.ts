@@ -1,0 +1,102 @@
+import { kubectl, onNode, service } from '../cluster/support/lab.ts';
+import { until } from '../cluster/support/until.ts';
+
+/** The tools that faults break things with. */
+
+/** kill -9 of a podferry process on a node; its kubelet starts it again. Nothing when there is none. */
+export async function killPodferry(node: string, component: 'agent' | 'controller' | 'webhook'): Promise<void> {
+  await onNode(node, 'pkill', '-KILL', '-f', `podferry/main.js ${component}`).catch(() => undefined);
+}
+
+export async function signalPodferry(node: string, component: 'agent' | 'controller' | 'webhook', signal: 'STOP' | 'CONT'): Promise<void> {
+  await onNode(node, 'pkill', `-${signal}`, '-f', `podferry/main.js ${component}`);
+}
+
+/** The node of the controller that leads. */
+export async function leaderNode(): Promise<string> {
+  const holder = await kubectl('-n', 'podferry-system', 'get', 'lease', 'podferry-controller', '-o', 'jsonpath={.spec.holderIdentity}');
+  const pod = holder.split('_')[0] ?? '';
+  return kubectl('-n', 'podferry-system', 'get', 'pod', pod, '-o', 'jsonpath={.spec.nodeName}');
+}
+
+export async function killLeader(): Promise<void> {
+  await killPodferry(await leaderNode(), 'controller');
+}
+
+export async function killAll(component: 'controller' | 'webhook'): Promise<void> {
+  await Promise.all(['node-a', 'node-b'].map((node) => killPodferry(node, component)));
+}
+
+/** All of podferry is Ready again. */
+export async function podferryIsReady(): Promise<void> {
+  await until(
+    'podferry is ready',
+    async () => {
+      const pods = JSON.parse(await kubectl('-n', 'podferry-system', 'get', 'pods', '-o', 'json')) as {
+        items: { status: { conditions?: { type: string; status: string }[] } }[];
+      };
+      const ready = pods.items.filter(({ status }) => status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'));
+      return ready.length === pods.items.length && ready.length >= 6 ? true : undefined;
+    },
+    120_000,
+    500,
+  );
+}
+
+/** All nodes and services of the lab run, and the nodes are Ready and take pods. */
+export async function labIsWhole(): Promise<void> {
+  for (const [node, names] of [
+    ['control', ['etcd', 'registry', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'coredns']],
+    ['node-a', ['containerd', 'kubelet', 'kube-proxy']],
+    ['node-b', ['containerd', 'kubelet', 'kube-proxy']],
+  ] as const) {
+    for (const name of names) await service(node, 'start', name);
+  }
+  await until('the API server answers', () => kubectl('get', '--raw', '/readyz').catch(() => undefined), 60_000);
+  for (const node of ['node-a', 'node-b']) await kubectl('uncordon', node).catch(() => undefined);
+  await until(
+    'both nodes are Ready',
+    async () =>
+      (await kubectl('get', 'nodes', '--no-headers')).split('\n').filter((line) => / Ready /.test(line)).length === 2 ? true : undefined,
+    90_000,
+    500,
+  );
+}
+
+/** Cuts a node off from everybody, or takes it back. Its own processes go on. */
+export async function partition(node: string, cut: boolean): Promise<void> {
+  await onNode('control', 'ip', 'link', 'set', `v-${node}`, cut ? 'down' : 'up');
+}
+
+/** Drops or lets pass what other agents send to a node's agent; everything else goes on. */
+export async function cutTransfer(node: string, cut: boolean): Promise<void> {
+  if (cut) {
+    await onNode(
+      node,
+      'sh',
+      '-ec',
+      'nft add table inet faults; nft add chain inet faults in "{ type filter hook input priority 0; }"; nft add rule inet faults in iifname eth0 tcp dport 9440 drop',
+    );
+  } else await onNode(node, 'nft', 'delete', 'table', 'inet', 'faults').catch(() => undefined);
+}
+
+/** A file system of a few MiB in the place of a directory, in the view of a process (by pattern) or of the whole node. */
+export async function smallDisk(node: string, directory: string, mebibytes: number, process?: string): Promise<void> {
+  await onNode(node, 'sh', '-ec', `mkdir -p ${directory}; ${entering(process)} mount -t tmpfs -o size=${mebibytes}M tmpfs ${directory}`);
+}
+
+export async function largeDisk(node: string, directory: string, process?: string): Promise<void> {
+  await onNode(node, 'sh', '-c', `${entering(process)} umount -l ${directory}`).catch(() => undefined);
+}
+
+function entering(process: string | undefined): string {
+  return process ? `nsenter -m -t $(pgrep -o -f "${process}")` : '';
+}
+
+/** CRIU of a node does not work any more, or again. */
+export async function breakCriu(node: string, broken: boolean): Promise<void> {
+  const script = broken
+    ? 'test -e /usr/sbin/criu.real || mv /usr/sbin/criu /usr/sbin/criu.real; printf "#!/bin/sh\\nexit 1\\n" >/usr/sbin/criu; chmod 755 /usr/sbin/criu'
+    : 'test ! -e /usr/sbin/criu.real || mv -f /usr/sbin/criu.real /usr/sbin/criu';
+  await onNode(node, 'sh', '-ec', script);
+}

@@ -1,7 +1,9 @@
 # podferry: webhook, controller and agent in one image. Build with: make image
-# BASE_IMAGE has to bring Node.js 24 as `node`, and `mkfifo`; in the lab it is Debian cut down to that.
+# BASE_IMAGE has to bring Node.js 24 as `node`, `mkfifo` and a shell; in the lab it is Debian cut down to that.
 ARG BASE_IMAGE=node:24-slim
 FROM ${BASE_IMAGE}
+# Extended attributes of volumes travel by getfattr and setfattr.
+RUN command -v setfattr >/dev/null || { apt-get update && apt-get install -y --no-install-recommends attr && rm -rf /var/lib/apt/lists/*; }
 COPY dist/main.js dist/main.js.map /podferry/
 ENV NODE_ENV=production NODE_OPTIONS=--enable-source-maps
 ENTRYPOINT ["node", "/podferry/main.js"]

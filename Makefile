@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-down demo test image faults
+.PHONY: help setup lab lab-down demo test image soak faults
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ demo: setup lab ## move stateful pods between two real nodes, from nothing: inst
 image: setup ## build podferry's image with docker, podman or buildah (IMAGE=name, BASE_IMAGE=one with Node.js 24)
 	@npm run --silent build
 	@$(or $(BUILDER),$(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))) build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t $(or $(IMAGE),podferry:dev) .
+
+soak: setup lab ## 100 moves of two stateful pods with random faults (MOVES=n, SEED=n)
+	@MOVES="$(MOVES)" SEED="$(SEED)" test/lab/in-control node_modules/.bin/node test/soak/run.ts
 
 faults: setup lab ## the fault matrix on the two nodes, about an hour; writes docs/faults.md (ONLY=words of a name, KIND=Pod)
 	@ONLY="$(ONLY)" KIND="$(KIND)" test/lab/in-control node_modules/.bin/node test/faults/run.ts

@@ -50,6 +50,11 @@ export interface Runtime {
   imageContent(digest: string, signal: AbortSignal): Promise<{ content: StoredContent[]; missing: string[] }>;
   /** Content by digest from the runtime's store. */
   readContent(digest: string, offset: number, length: number, signal: AbortSignal): Readable;
+  /**
+   * Removes images from the runtime's store: those of a digest (under whatever names), or those whose names begin so.
+   * Containers that run are not touched, and content that another image has stays.
+   */
+  removeImages(which: { digest: string } | { prefix: string }, signal: AbortSignal): Promise<void>;
   /** What the runtime wrote down about a checkpoint or restore that failed. */
   criuLog(containerId: string): Promise<string | undefined>;
   close(): void;

@@ -56,6 +56,9 @@ export interface TargetPorts {
 /** What fetching a checkpoint from a registry may take; the controller's own limit is shorter as a rule. Milliseconds. */
 const fetchDeadline = 3600_000;
 
+/** What removing a migration's images from the runtime may take. Milliseconds. */
+const imageDeadline = 10_000;
+
 interface Entry {
   record: TargetRecord;
   revision: number;
@@ -86,7 +89,7 @@ export class TargetKeeper {
       this.#entries.set(uid, { record, revision: 1 });
       this.#byToken.set(record.token, uid);
       // An earlier process may have ended between the commit and this.
-      if (record.state === 'Committed') await this.#ports.removeContent(uid);
+      if (record.state === 'Committed') await this.#removeMemory(uid, record);
     }
   }
 
@@ -149,7 +152,7 @@ export class TargetKeeper {
           entry.record.state = 'Committed';
           await this.#save(uid, entry);
         }
-        await this.#ports.removeContent(uid);
+        await this.#removeMemory(uid, entry.record);
         return this.view(uid);
       }
     }
@@ -162,6 +165,7 @@ export class TargetKeeper {
     // What was fetched is gone from there already.
     if (record.request.transfer === 'Registry' && record.state !== 'Committed') await this.#ports.retract(record);
     await this.#ports.removeContent(uid);
+    await this.#removeImages(uid, { prefix: `${this.#ports.registryHost}/${record.token}/` });
     await this.#records.remove(uid);
     this.#entries.delete(uid);
     this.#byToken.delete(entry.record.token);
@@ -253,6 +257,21 @@ export class TargetKeeper {
       });
     entry.revision++;
     this.#changes.notify(uid);
+  }
+
+  /** The target runs: what was received is needed no more, nor what the runtime pulled of it. */
+  async #removeMemory(uid: string, { containers }: TargetRecord): Promise<void> {
+    await this.#ports.removeContent(uid);
+    for (const { digest } of Object.values(containers)) if (digest) await this.#removeImages(uid, { digest });
+  }
+
+  /** Best effort: the kubelet collects images too, if later. */
+  async #removeImages(uid: string, which: Parameters<Runtime['removeImages']>[0]): Promise<void> {
+    try {
+      await this.#ports.runtime.removeImages(which, AbortSignal.timeout(imageDeadline));
+    } catch (error) {
+      this.#log.warn({ migration: uid, ...which, error: messageOf(error) }, 'a checkpoint could not be removed from the runtime');
+    }
   }
 
   async #prepare(uid: string, request: TargetRequest, signal: AbortSignal): Promise<void> {

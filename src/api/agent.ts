@@ -86,6 +86,8 @@ export interface TargetView {
     digest?: string;
     /** When the runtime started the container. RFC 3339, this node's clock. */
     startedAt?: string;
+    /** uid of the pod it started in. */
+    startedBy?: string;
   }[];
   error?: { message: string };
 }

@@ -21,6 +21,8 @@ export const userAnnotations = {
 export const internalAnnotations = {
   /** On a pod with `migrate-to`: the uid of the admission request that was allowed to ask for it. */
   request: 'podferry.io/request',
+  /** On a pod that is being moved: `NAME/UID` of the one Migration that may do it; the API server gives it only once. */
+  claim: 'podferry.io/claimed-by',
   /** On a target pod: the name of its Migration. */
   migration: 'podferry.io/migration',
   /** On a target pod: the uid of its Migration; says that the pod was rewritten by the webhook for just that one. */

@@ -6,6 +6,7 @@ import { bulkHighWaterMark, HashingStream } from '../util/hashing.ts';
 import { ArchiveError } from './errors.ts';
 import { blockSize, displayName, encodeHeader, paddingOf } from './tar.ts';
 import { Skipped, sparseRecord, type VolumeSummary, volumeError } from './volume.ts';
+import { readXattrs, toPax } from './xattrs.ts';
 
 /**
  * Packs a directory's content as a tar stream (see `VolumeSummary` for what is kept). Nothing may write to it meanwhile;
@@ -56,12 +57,16 @@ async function* walk(directory: string, skipped: Skipped, counter: { entries: nu
   if (!rootStat.isDirectory()) throw new ArchiveError('io', `packing volume ${directory}: it is not a directory`);
   /** First name of every file that has more than one. */
   const links = new Map<string, string>();
+  const { byPath: xattrs, problem } = await readXattrs(directory);
+  if (problem !== undefined) skipped.add('extended attributes', problem);
   const header = (name: string, stat: BigIntStats, type: string, linkname = '', size = 0, sparse = false) => {
     counter.entries++;
     const seconds = Number(stat.mtimeNs / 1_000_000_000n);
     const fraction = stat.mtimeNs % 1_000_000_000n;
     const records = new Map<string, string>();
     if (sparse) records.set(sparseRecord, '1');
+    const attributes = type === '1' ? undefined : xattrs.get(name === './' ? '.' : name.replace(/\/$/, ''));
+    for (const [key, value] of attributes ? toPax(attributes) : []) records.set(key, value);
     // Times before 1970 are left to the whole second.
     if (fraction > 0n) records.set('mtime', `${seconds}.${fraction.toString().padStart(9, '0')}`);
     const fields = {

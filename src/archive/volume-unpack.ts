@@ -9,6 +9,7 @@ import { ArchiveError } from './errors.ts';
 import { displayName } from './tar.ts';
 import { type TarEntry, TarParser } from './tar-parser.ts';
 import { Skipped, sparseRecord, type VolumeSummary, volumeError } from './volume.ts';
+import { fromPax, writeXattrs, type Xattrs } from './xattrs.ts';
 
 /** Holes are kept in steps of this many bytes, a page and the usual block of a file system. */
 const holeStep = 4096;
@@ -71,6 +72,7 @@ class Unpacker {
   /** Real directories inside, made here, with what is to be set once their content is there; the root is `''`. */
   readonly #directories = new Map<string, TarEntry | undefined>([['', undefined]]);
   readonly #flushing = new Set<Promise<void>>();
+  readonly #xattrs = new Map<string, Xattrs>();
   #flushError: unknown;
   #file: { handle: FileHandle; entry: TarEntry; at: number; sparse: boolean } | undefined;
 
@@ -81,6 +83,8 @@ class Unpacker {
   async begin(entry: TarEntry): Promise<void> {
     const name = safeName(entry.name);
     const path = this.#path(name);
+    const attributes = fromPax(entry.pax);
+    if (attributes.size && entry.type !== '1') this.#xattrs.set(name || '.', attributes);
     if (entry.type === '5' && name === '') {
       this.#directories.set('', entry);
       this.entries++;
@@ -162,6 +166,9 @@ class Unpacker {
   async finish(): Promise<void> {
     await Promise.all(this.#flushing);
     if (this.#flushError !== undefined) throw this.#flushError;
+    // After the owners: chown takes a file's capabilities away.
+    const problem = await writeXattrs(Buffer.from(this.#root, 'latin1').toString('utf8'), this.#xattrs);
+    if (problem !== undefined) this.skipped.add('extended attributes', problem);
     for (const [name, entry] of [...this.#directories].reverse()) {
       await using handle = await open(this.#path(name), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
       if (entry !== undefined) await setAttributes(handle, entry);

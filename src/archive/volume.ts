@@ -4,11 +4,12 @@ import { ArchiveError } from './errors.ts';
 /**
  * The content of a volume (an emptyDir) on its way between nodes: a pax tar that both ends of podferry write and read,
  * and any tar can read. Kept: modes, uid and gid, symlinks, hard links, FIFOs, empty directories, holes of sparse files
- * (in 4 KiB blocks), names in any bytes; mtimes to the nanosecond in the tar, to about 0.2 µs on disk (Node.js sets
- * times as a double).
+ * (in 4 KiB blocks), names in any bytes, extended attributes with POSIX ACLs and file capabilities (where the image has
+ * getfattr and setfattr, see xattrs.ts); mtimes to the nanosecond in the tar, to about 0.2 µs on disk (Node.js sets times
+ * as a double).
  *
- * Not kept: extended attributes, POSIX ACLs and file capabilities (Node.js has no system call for them), access times,
- * sockets (the process that listened makes them anew), device nodes, and other file systems mounted inside.
+ * Not kept: access times, sockets (the process that listened makes them anew), device nodes, and other file systems
+ * mounted inside.
  */
 export interface VolumeSummary {
   /** `sha256:…` of the tar stream: equal at both ends when all arrived. */

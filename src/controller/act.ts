@@ -1,6 +1,7 @@
 import type { Migration } from '../api/migration.ts';
 import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
+import { claimOf } from '../plan/migration/accept.ts';
 import type { Action } from '../plan/migration/index.ts';
 import type { Agents } from './agents.ts';
 
@@ -11,6 +12,8 @@ export interface ClusterPorts {
   deletePod(namespace: string, name: string, uid: string, gracePeriodSeconds: number, signal: AbortSignal): Promise<void>;
   /** Merge patch of the metadata of just that pod (uid); one that is gone is no error. */
   patchPod(namespace: string, name: string, uid: string, metadata: object, signal: AbortSignal): Promise<void>;
+  /** Merge patch that fails with a conflict when the pod is not in the version named in it. */
+  claimPod(namespace: string, name: string, metadata: object, signal: AbortSignal): Promise<void>;
   patchMigration(migration: Migration, metadata: object, signal: AbortSignal): Promise<void>;
   deleteMigration(migration: Migration, signal: AbortSignal): Promise<void>;
 }
@@ -40,12 +43,25 @@ export function actor(cluster: ClusterPorts, agents: Agents): Act {
         return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.labels), ...action.add } }, signal);
       case 'giveBackPod':
         return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
+      case 'claimPod': {
+        const { name, uid: podUid, resourceVersion } = action;
+        return cluster.claimPod(
+          namespace,
+          name,
+          { uid: podUid, resourceVersion, annotations: { [internalAnnotations.claim]: claimOf(migration) } },
+          signal,
+        );
+      }
+      case 'unclaimPod':
+        return cluster.patchPod(namespace, action.name, action.uid, { annotations: without([internalAnnotations.claim]) }, signal);
       case 'clearRequest':
         return cluster.patchPod(
           namespace,
           action.pod,
           action.uid,
-          { annotations: without([userAnnotations.migrateTo, internalAnnotations.request]) },
+          {
+            annotations: without([userAnnotations.migrateTo, internalAnnotations.request]),
+          },
           signal,
         );
       case 'setSource':

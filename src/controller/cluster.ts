@@ -36,6 +36,9 @@ export function clusterOf(client: KubeClient): Cluster {
     async patchPod(namespace, name, uid, metadata, signal) {
       await unlessGone(client.patch(pods, { namespace, name }, { type: 'merge', body: { metadata: { ...metadata, uid } } }, { signal }));
     },
+    async claimPod(namespace, name, metadata, signal) {
+      await client.patch(pods, { namespace, name }, { type: 'merge', body: { metadata } }, { signal });
+    },
     async patchMigration(migration, metadata, signal) {
       const { uid, resourceVersion } = migration.metadata;
       // Finalizers are a list that a merge patch replaces: only in the version that was looked at.

@@ -1,4 +1,5 @@
 import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
+import { internalAnnotations } from '../api/names.ts';
 import type { Node, Pod } from '../api/pod.ts';
 import type { Observation, Settings } from '../plan/migration/index.ts';
 import type { Agents } from './agents.ts';
@@ -12,8 +13,8 @@ export interface ObservePorts {
   namespace(name: string): { enabled: boolean; terminating: boolean };
   /** Whether just that owner (uid) exists. */
   ownerExists(namespace: string, owner: Owner, signal: AbortSignal): Promise<boolean>;
-  /** Migrations of the namespace, from the cache. */
-  migrations(namespace: string): Migration[];
+  /** Straight from the API server: whether a claim holds is no question for a cache. */
+  getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
   agents: Agents;
   settings: Settings;
   now(): number;
@@ -50,7 +51,7 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       sourcePod,
       targetPod: targetName === spec.pod ? sourcePod : separateTarget,
       placeholder,
-      earlierMigration: earlier(migration, ports.migrations(namespace)),
+      rivalMigration: await rival(ports, migration, sourcePod, signal),
       namespaceEnabled: ports.namespace(namespace).enabled,
       namespaceTerminating: ports.namespace(namespace).terminating,
       ownerGone: !ownerExists,
@@ -65,13 +66,12 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
   };
 }
 
-/** Of several migrations of one pod the one that began first goes on; before that, the oldest object. */
-function earlier(migration: Migration, all: Migration[]): string | undefined {
-  if (migration.status?.phase && migration.status.phase !== 'Pending') return undefined;
-  const rivals = all.filter(
-    (other) => other.spec.pod === migration.spec.pod && other.metadata.uid !== migration.metadata.uid && !isFinished(other),
-  );
-  const age = (candidate: Migration) =>
-    `${candidate.status?.phase && candidate.status.phase !== 'Pending' ? 0 : 1}/${candidate.metadata.creationTimestamp}/${candidate.metadata.uid}`;
-  return rivals.sort((left, right) => age(left).localeCompare(age(right))).find((rival) => age(rival) < age(migration))?.metadata.name;
+/** Whose claim the pod bears, when that is another Migration that is not finished. Only asked before a migration begins. */
+async function rival(ports: ObservePorts, migration: Migration, pod: Pod | undefined, signal: AbortSignal): Promise<string | undefined> {
+  const claim = pod?.metadata.annotations?.[internalAnnotations.claim];
+  if (!claim || (migration.status?.phase ?? 'Pending') !== 'Pending') return undefined;
+  const [name = '', uid] = claim.split('/');
+  if (uid === migration.metadata.uid) return undefined;
+  const holder = await ports.getMigration(migration.metadata.namespace ?? '', name, signal);
+  return holder && holder.metadata.uid === uid && !isFinished(holder) ? name : undefined;
 }

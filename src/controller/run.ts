@@ -113,8 +113,10 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       },
     });
     const cluster = clusterOf(client);
+    const getMigration = (ns: string, name: string, stop: AbortSignal) =>
+      client.find(migrations, { namespace: ns, name }, { signal: stop });
     const reconciler = new Reconciler({
-      getMigration: (ns, name, stop) => client.find(migrations, { namespace: ns, name }, { signal: stop }),
+      getMigration,
       observe: observer({
         getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
         node: (name) => informers.nodes.get(name),
@@ -123,7 +125,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
           return { enabled: given?.[labels.enabled] === 'true', terminating: deletionTimestamp !== undefined };
         },
         ownerExists: cluster.ownerExists,
-        migrations: (ns) => informers.migrations.list(ns),
+        getMigration,
         agents,
         settings,
         now: () => Date.now(),

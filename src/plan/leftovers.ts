@@ -19,7 +19,10 @@ export function leftoversOf(records: AgentRecords, standingOf: (uid: string) => 
   const over = (uid: string) => standingOf(uid) !== 'active';
   const sources = records.sources.filter(({ uid }) => over(uid));
   return {
-    sources: sources.filter(({ uid, state }) => state === 'Running' || standingOf(uid) === 'finished').map(({ uid }) => uid),
+    // One that is frozen under a lease is let go by its agent; to forget it before would leave it frozen with nobody to resume it.
+    sources: sources
+      .filter(({ uid, state }) => state === 'Running' || (state === 'Held' && standingOf(uid) === 'finished'))
+      .map(({ uid }) => uid),
     targets: records.targets.filter(({ uid, state }) => over(uid) && state !== 'Committed').map(({ uid }) => uid),
     orphaned: sources.filter(({ uid, state }) => state === 'Held' && standingOf(uid) === undefined).map(({ uid }) => uid),
   };

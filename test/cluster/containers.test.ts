@@ -75,9 +75,9 @@ it('takes emptyDir volumes along, on disk and in memory, before the processes go
     'volumes',
     'shell',
     `mkdir -p /disk/deep/er && echo text >/disk/deep/er/file && chmod 4750 /disk/deep/er/file && chown 7:8 /disk/deep/er/file && ln /disk/deep/er/file /disk/hard &&
-     ln -s deep/er/file /disk/soft && truncate -s 64M /disk/sparse && mkfifo /disk/pipe && echo quick >/memory/note && chmod 0700 /memory/note`,
+     ln -s deep/er/file /disk/soft && truncate -s 64M /disk/sparse && mkfifo /disk/pipe && setfattr -n user.note -v kept /disk/deep/er/file && echo quick >/memory/note && chmod 0700 /memory/note`,
   );
-  const describe = `cd / && find disk memory ! -name journal | sort | while read -r f; do stat -c '%n %f %u %g %h' "$f"; done && stat -c '%s %b' disk/sparse && cat disk/soft memory/note`;
+  const describe = `cd / && find disk memory ! -name journal | sort | while read -r f; do stat -c '%n %f %u %g %h' "$f"; done && stat -c '%s %b' disk/sparse && cat disk/soft memory/note && getfattr -d disk/hard`;
   const before = await inside('volumes', 'shell', describe);
   await space.succeeded(await space.annotate('volumes', 'node-b'));
   const target = await space.ready('volumes');

@@ -66,6 +66,21 @@ export class ContainerdClient {
     }
   }
 
+  /** Names of images, by filters of containerd's language (`target.digest==…`, `name~=…`), any of which has to hold. */
+  async listImages(filters: string[], signal: AbortSignal): Promise<string[]> {
+    const response = await this.#unary<{ images: { name: string }[] }>(methods.listImages, { filters }, signal);
+    return response.images.map(({ name }) => name);
+  }
+
+  /** One that is gone is no error. */
+  async deleteImage(name: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#unary(methods.deleteImage, { name }, signal);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+
   async *readContent(digest: string, offset: number, size: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const message of this.#stream(methods.readContent, { digest, offset, size }, signal)) {
       yield (message as { data: Uint8Array }).data;

@@ -3,7 +3,7 @@ import protobuf from 'protobufjs';
 
 /**
  * The messages of containerd's API that podferry uses, field numbers as in github.com/containerd/containerd/api v1.9
- * (services/{containers,content,events,tasks}/v1, types). Written out here, since a field that is not named is skipped
+ * (services/{containers,content,events,images,tasks}/v1, types). Written out here, since a field that is not named is skipped
  * by protobuf anyway, and the whole API is many times as long.
  */
 const source = `
@@ -34,6 +34,12 @@ message Info { string digest = 1; int64 size = 2; }
 message InfoResponse { Info info = 1; }
 message ReadContentRequest { string digest = 1; int64 offset = 2; int64 size = 3; }
 message ReadContentResponse { int64 offset = 1; bytes data = 2; }
+
+message Descriptor { string media_type = 1; string digest = 2; int64 size = 3; }
+message Image { string name = 1; Descriptor target = 3; }
+message ListImagesRequest { repeated string filters = 1; }
+message ListImagesResponse { repeated Image images = 1; }
+message DeleteImageRequest { string name = 1; bool sync = 2; }
 
 message SubscribeRequest { repeated string filters = 1; }
 message Envelope { Timestamp timestamp = 1; string namespace = 2; string topic = 3; Any event = 4; }
@@ -119,5 +125,7 @@ export const methods = {
   resumeTask: method('tasks.v1.Tasks', 'Resume', 'TaskRequest', 'Empty'),
   contentInfo: method('content.v1.Content', 'Info', 'InfoRequest', 'InfoResponse'),
   readContent: method('content.v1.Content', 'Read', 'ReadContentRequest', 'ReadContentResponse', true),
+  listImages: method('images.v1.Images', 'List', 'ListImagesRequest', 'ListImagesResponse'),
+  deleteImage: method('images.v1.Images', 'Delete', 'DeleteImageRequest', 'Empty'),
   subscribe: method('events.v1.Events', 'Subscribe', 'SubscribeRequest', 'Envelope', true),
 } as const;

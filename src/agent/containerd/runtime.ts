@@ -100,6 +100,14 @@ export class ContainerdRuntime implements Runtime {
     return Readable.from(this.#client.readContent(digest, offset, length, signal), { objectMode: false });
   }
 
+  async removeImages(which: { digest: string } | { prefix: string }, signal: AbortSignal): Promise<void> {
+    const filter =
+      'digest' in which
+        ? `target.digest==${JSON.stringify(which.digest)}`
+        : `name~=${JSON.stringify(`^${which.prefix.replaceAll(/[^a-z0-9/:-]/g, '.')}`)}`;
+    for (const name of await this.#client.listImages([filter], signal)) await this.#client.deleteImage(name, signal);
+  }
+
   async criuLog(containerId: string): Promise<string | undefined> {
     for (const name of ['criu-dump.log', 'work/restore.log', 'restore.log']) {
       try {

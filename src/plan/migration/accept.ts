@@ -1,5 +1,5 @@
-import type { MigrationStatus, SwitchKind } from '../../api/migration.ts';
-import { finalizer } from '../../api/names.ts';
+import type { Migration, MigrationStatus, SwitchKind } from '../../api/migration.ts';
+import { finalizer, internalAnnotations } from '../../api/names.ts';
 import type { Node, Pod } from '../../api/pod.ts';
 import { isReady } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
@@ -19,6 +19,14 @@ export function accept(observation: Observation): Plan {
   // refuseMigration has seen the pod; the type does not know it.
   const pod = sourcePod as Pod;
   if (!migration.metadata.finalizers?.includes(finalizer)) return { actions: [{ type: 'addFinalizer' }] };
+
+  if (!isClaimed(observation, pod)) {
+    return {
+      actions: [
+        { type: 'claimPod', name: pod.metadata.name, uid: pod.metadata.uid ?? '', resourceVersion: pod.metadata.resourceVersion ?? '' },
+      ],
+    };
+  }
 
   const switchKind = switchKindOf(observation, pod);
   const owner = controllerOf(pod);
@@ -56,9 +64,18 @@ export function accept(observation: Observation): Plan {
   );
 }
 
+/** What the claim of a migration says on its pod. */
+export function claimOf({ metadata }: Migration): string {
+  return `${metadata.name}/${metadata.uid}`;
+}
+
+export function isClaimed({ migration }: Observation, pod: Pod): boolean {
+  return pod.metadata.annotations?.[internalAnnotations.claim] === claimOf(migration);
+}
+
 /** Why this migration cannot be, or undefined. */
 export function refuseMigration(observation: Observation): Refusal | undefined {
-  const { migration, sourcePod, earlierMigration, namespaceEnabled } = observation;
+  const { migration, sourcePod, rivalMigration, namespaceEnabled } = observation;
   const namespace = migration.metadata.namespace ?? '';
   if (!namespaceEnabled) {
     return {
@@ -67,10 +84,10 @@ export function refuseMigration(observation: Observation): Refusal | undefined {
     };
   }
   if (!sourcePod) return { reason: reasons.podNotFound, message: `there is no pod ${namespace}/${migration.spec.pod}` };
-  if (earlierMigration) {
+  if (rivalMigration) {
     return {
       reason: reasons.alreadyMigrating,
-      message: `pod ${namespace}/${migration.spec.pod} is already moved by Migration ${earlierMigration}`,
+      message: `pod ${namespace}/${migration.spec.pod} is already moved by Migration ${rivalMigration}`,
     };
   }
   return (

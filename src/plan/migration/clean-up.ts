@@ -21,8 +21,10 @@ export function cleanUp(observation: Observation): Plan {
     wait(observation, reasons.committed, `${target} runs; ${message}`, { actions: [...actions, action], requeueAfter });
 
   if (!destination?.reachable && observation.destinationNode) {
-    const message = `waiting for the agent on node ${targetNode} to put the base image in place of the checkpoint`;
-    return wait(observation, reasons.committed, `${target} runs; ${message}`, { actions, requeueAfter: 1000 });
+    const message =
+      `${target} was restored, and the agent on node ${targetNode} has to put the base image in place of the checkpoint, but does not answer. ` +
+      `Bring node ${targetNode} back, or, when it is certain that it is off: kubectl delete node ${targetNode}`;
+    return wait(observation, reasons.destinationUnreachable, message, { actions, requeueAfter: 1000, stalled: true });
   }
   if (destination?.reachable && destination.view.state !== 'Committed' && destination.view.state !== 'Unknown') {
     return go('cleaning up', { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Committed') });
@@ -31,8 +33,10 @@ export function cleanUp(observation: Observation): Plan {
   const remains = sourcePod && sourcePod.metadata.uid === status.source?.uid ? sourcePod : undefined;
   if (remains) return go(`removing the source on node ${sourceNode}`, removal(remains));
   if (!source?.reachable && observation.sourceNode) {
-    const message = `${target} runs; the archives on node ${sourceNode} are removed when its agent answers`;
-    return wait(observation, reasons.sourceUnreachable, message, { actions, requeueAfter: 5000 });
+    const message =
+      `${target} runs; the archives on node ${sourceNode} are removed when its agent answers. ` +
+      `Bring node ${sourceNode} back, or, when it is certain that it is off: kubectl delete node ${sourceNode}`;
+    return wait(observation, reasons.sourceUnreachable, message, { actions, requeueAfter: 5000, stalled: true });
   }
   if (source?.reachable && source.view.state !== 'Unknown') {
     return go(`removing the archives on node ${sourceNode}`, { type: 'forgetSource', nodeName: sourceNode });

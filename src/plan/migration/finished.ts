@@ -1,4 +1,5 @@
 import { finalizer, internalAnnotations } from '../../api/names.ts';
+import { isClaimed } from './accept.ts';
 import type { Observation, Plan } from './observation.ts';
 import { statusOf } from './progress.ts';
 
@@ -7,8 +8,10 @@ export function finished(observation: Observation): Plan {
   const { migration, sourcePod, now } = observation;
   const status = statusOf(observation);
   const actions: Plan['actions'] = [];
-  if (sourcePod && sourcePod.metadata.uid === (status.source?.uid ?? sourcePod.metadata.uid) && requestedBy(observation)) {
-    actions.push({ type: 'clearRequest', pod: sourcePod.metadata.name, uid: sourcePod.metadata.uid ?? '' });
+  if (sourcePod && sourcePod.metadata.uid === (status.source?.uid ?? sourcePod.metadata.uid)) {
+    const { name, uid = '' } = sourcePod.metadata;
+    if (requestedBy(observation)) actions.push({ type: 'clearRequest', pod: name, uid });
+    if (isClaimed(observation, sourcePod)) actions.push({ type: 'unclaimPod', name, uid });
   }
   if (migration.metadata.finalizers?.includes(finalizer)) actions.push({ type: 'removeFinalizer' });
   if (actions.length || migration.metadata.deletionTimestamp) return { actions };

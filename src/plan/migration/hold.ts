@@ -23,9 +23,14 @@ export function hold(observation: Observation): Plan {
       status: { ...status, target: { nodeName: targetNode, name } },
     });
   }
+  const { switchSeconds } = timeoutsOf(observation.migration);
+  const left = timeLeft(observation, 'shipped', switchSeconds);
   if (!source?.reachable) {
-    // Its lease may have run out meanwhile; whether it has is for its agent to say, so there is no deadline here.
-    return wait(observation, reasons.sourceUnreachable, `waiting for the agent on node ${nodeName} to answer`, { requeueAfter: 1000 });
+    // Its lease may have run out meanwhile, or it may be held already; a roll back waits to hear which, and says so.
+    if (left <= 0) return rollBack(observation, reasons.timedOut, `the agent on node ${nodeName} did not answer within ${switchSeconds} s`);
+    return wait(observation, reasons.sourceUnreachable, `waiting for the agent on node ${nodeName} to answer`, {
+      requeueAfter: Math.min(left, 1000),
+    });
   }
   if (source.view.state !== 'Shipped' && source.view.state !== 'Held') {
     return rollBack(
@@ -34,8 +39,6 @@ export function hold(observation: Observation): Plan {
       source.view.error?.message ?? `pod ${status.source?.name} was resumed on node ${nodeName} before the switch`,
     );
   }
-  const { switchSeconds } = timeoutsOf(observation.migration);
-  const left = timeLeft(observation, 'shipped', switchSeconds);
   if (left <= 0) return rollBack(observation, reasons.timedOut, `the agents did not agree on the switch within ${switchSeconds} s`);
   if (!destination?.reachable) {
     return wait(observation, reasons.destinationUnreachable, `waiting for the agent on node ${targetNode} to answer`, {

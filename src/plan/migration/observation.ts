@@ -12,8 +12,8 @@ export interface Observation {
   /** The pod that bears the target's name now, once there is such a name. */
   targetPod: Pod | undefined;
   placeholder: Pod | undefined;
-  /** Another migration of the same pod that is not finished and came first. */
-  earlierMigration: string | undefined;
+  /** Another Migration, not finished, that has claimed the pod (read freshly). */
+  rivalMigration: string | undefined;
   namespaceEnabled: boolean;
   /** The namespace is being deleted: pods go, and none can be created. */
   namespaceTerminating: boolean;
@@ -52,6 +52,10 @@ export type Action =
   | { type: 'releasePod'; name: string; uid: string; labels: string[]; add: Record<string, string> }
   /** Gives the labels back, so that its owner adopts it again. */
   | { type: 'giveBackPod'; name: string; uid: string; labels: Record<string, string>; remove: string[] }
+  /** Claims the source for this migration, in just that version of the pod: of several that try one gets it. */
+  | { type: 'claimPod'; name: string; uid: string; resourceVersion: string }
+  | { type: 'unclaimPod'; name: string; uid: string }
+  /** Takes the request that made this migration off the pod. */
   | { type: 'clearRequest'; pod: string; uid: string }
   | { type: 'setSource'; nodeName: string; request: SourceRequest }
   | { type: 'forgetSource'; nodeName: string }

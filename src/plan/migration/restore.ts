@@ -19,6 +19,12 @@ export function restore(observation: Observation): Plan {
   }
   const failed = restoreProblem(targetPod);
   if (failed) return rollBack(observation, failed.reason, failed.message);
+  // Its checkpoint is served once only: whatever runs in this pod now began from the base image.
+  const other = destination?.reachable ? destination.view.containers.find(({ startedBy }) => startedBy && startedBy !== uid) : undefined;
+  if (other) {
+    const message = `container ${other.name} was restored in an earlier pod ${name} (uid ${other.startedBy}), which is gone`;
+    return rollBack(observation, reasons.restoreFailed, message);
+  }
   const { restoreSeconds } = timeoutsOf(migration);
   const left = timeLeft(observation, 'created', restoreSeconds);
 

@@ -3,6 +3,7 @@ import type { Action, Observation, Plan } from './observation.ts';
 import { advance, end, statusOf, wait } from './progress.ts';
 import { arrival, sourceRequest, targetRequest } from './requests.ts';
 import { failureOf } from './roll-back.ts';
+import { removal } from './switch-over.ts';
 
 /** Tries at the origin without a pause; after that a person is told, and it is tried now and then. */
 const promptTries = 3;
@@ -19,6 +20,14 @@ export function comeBack(observation: Observation): Plan {
   const status = statusOf(observation);
   const { name = '', nodeName = '' } = status.source ?? {};
   if (observation.namespaceTerminating || observation.ownerGone) return giveUp(observation, `whoever wanted pod ${name} is gone`);
+  const remains = observation.sourcePod?.metadata.uid === status.source?.uid ? observation.sourcePod : undefined;
+  if (remains) {
+    // Before its owner has two of them, and a choice which to keep.
+    return wait(observation, reasons.returning, `removing pod ${name}, whose frozen processes are gone; it is restored from its archive`, {
+      actions: [removal(remains)],
+      requeueAfter: 1000,
+    });
+  }
   const tired = pauseBetweenTries(observation);
   if (tired) return tired;
   if (!source?.reachable || !destination?.reachable) {
@@ -66,9 +75,12 @@ export function comeBack(observation: Observation): Plan {
 
 /** After the prompt tries a person is told, and it is tried now and then. */
 function pauseBetweenTries(observation: Observation): Plan | undefined {
+  const { destination } = observation;
   const status = statusOf(observation);
   if ((status.returns ?? 0) <= promptTries) return undefined;
-  const since = Date.parse(status.conditions?.find(({ type }) => type === 'Stalled')?.lastTransitionTime ?? '');
+  // A try that has begun is not held up at each of its steps.
+  if (destination?.reachable && destination.view.state !== 'Unknown') return undefined;
+  const since = Date.parse(toldAt(observation) ?? '');
   const left = Number.isNaN(since) ? laterTries : since + laterTries - observation.now;
   if (left <= 0) return undefined;
   const why = status.returnFailure ?? 'the reason is not known';
@@ -83,11 +95,32 @@ function pauseBetweenTries(observation: Observation): Plan | undefined {
 /** Nothing runs, the archives hold the memory: say where, why, and what can be done. */
 function stuck(observation: Observation, reason: Reason, why: string, requeueAfter: number): Plan {
   const { source, failedDestination } = statusOf(observation);
-  const { name, deletionTimestamp } = observation.migration.metadata;
-  if (deletionTimestamp) return giveUp(observation, 'its Migration was deleted');
+  if (isGivenUp(observation)) return giveUp(observation, 'its Migration was deleted');
   const places = [source?.nodeName, failedDestination].filter(Boolean).map((node) => `node ${node}`);
-  const message = `pod ${source?.name} does not run; its memory lies archived on ${places.join(' and ')}: ${why}, or give the memory up: kubectl delete migration ${name}`;
+  const message = `pod ${source?.name} does not run; its memory lies archived on ${places.join(' and ')}: ${why}, or give the memory up: ${giveUpCommand(observation)}`;
   return wait(observation, reason, message, { requeueAfter, stalled: true });
+}
+
+/** Since when people are told that the pod cannot be brought back. */
+function toldAt(observation: Observation): string | undefined {
+  return statusOf(observation).conditions?.find(({ type, status }) => type === 'Stalled' && status === 'True')?.lastTransitionTime;
+}
+
+/**
+ * Somebody deleted the Migration after it had said that the pod cannot be brought back: that is the word to give its
+ * memory up. One that was deleted before that was cancelled, to have the pod where it was.
+ */
+function isGivenUp(observation: Observation): boolean {
+  const { deletionTimestamp } = observation.migration.metadata;
+  const told = toldAt(observation);
+  return deletionTimestamp !== undefined && told !== undefined && Date.parse(deletionTimestamp) >= Date.parse(told);
+}
+
+/** A Migration can be deleted only once; after that its finalizer is what keeps it. */
+function giveUpCommand({ migration }: Observation): string {
+  const { name, deletionTimestamp } = migration.metadata;
+  if (!deletionTimestamp) return `kubectl delete migration ${name}`;
+  return `kubectl patch migration ${name} --type merge -p '{"metadata":{"finalizers":null}}'`;
 }
 
 /** Nobody wants the pod any more: the archives go, as far as their nodes answer (the others are swept when they do). */
@@ -101,7 +134,10 @@ function giveUp(observation: Observation, why: string): Plan {
   const failed = observation.failedDestination;
   if (failedDestination && failed?.reachable && failed.view.state !== 'Unknown')
     actions.push({ type: 'forgetTarget', nodeName: failedDestination });
-  if (actions.length) return wait(observation, reasons.rollingBack, `removing the archives: ${why}`, { actions, requeueAfter: 1000 });
+  // What was said before stays said: it tells whether the Migration was deleted after it.
+  const stalled = toldAt(observation) !== undefined;
+  if (actions.length)
+    return wait(observation, reasons.rollingBack, `removing the archives: ${why}`, { actions, requeueAfter: 1000, stalled });
   const { reason, message } = failureOf(observation);
   return end(observation, 'Failed', {}, { type: 'Warning', reason, message: `${message} (pod ${from?.name} was given up: ${why})` });
 }

@@ -15,7 +15,8 @@ export function undo(observation: Observation): Plan {
   const { sourcePod, placeholder } = observation;
   const status = statusOf(observation);
   const actions: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
-  const present = sourcePod && sourcePod.metadata.uid === status.source?.uid ? sourcePod : undefined;
+  // A pod whose Node was deleted is only not collected yet: whoever deletes a Node says that it is off.
+  const present = observation.sourceNode && sourcePod?.metadata.uid === status.source?.uid ? sourcePod : undefined;
   const returns = (!present || lostOf(observation) !== undefined) && canReturn(observation);
   const target = undoTarget(observation, actions, returns);
   if (target) return target;
@@ -39,6 +40,9 @@ export function undo(observation: Observation): Plan {
   }
   const resumed = resume(observation, actions, present !== undefined);
   if (resumed) return resumed;
+  // Last: until the source runs again these may be the only whole archives that can be reached.
+  const forgotten = forgetDestination(observation, actions);
+  if (forgotten) return forgotten;
   if (actions.length) return wait(observation, reasons.rollingBack, 'removing the placeholder', { actions, requeueAfter: 1000 });
   const { reason, message } = failureOf(observation);
   const state = present
@@ -98,15 +102,15 @@ function removeOrphan(observation: Observation, pod: Pod, actions: Action[]): Pl
   );
 }
 
-/** The target revoked, deleted and seen to be gone; the destination's record last, unless its copy is still needed. */
+/** The target revoked, deleted and seen to be gone. */
 function undoTarget(observation: Observation, actions: Action[], keepsCopy: boolean): Plan | undefined {
   const { destination, targetPod, destinationNode } = observation;
   const status = statusOf(observation);
   const nodeName = status.target?.nodeName;
   if (!nodeName) return undefined;
   const target = targetPod && isTarget(observation, targetPod) ? targetPod : undefined;
-  // Before the hold was written the target had no name, so nothing can have started from the checkpoint.
-  const mayRun = status.target?.name !== undefined;
+  // Targets are made in the phase Switching only, so before `held` was written nothing can have started from the checkpoint.
+  const mayRun = status.steps?.held !== undefined;
   if (!destination?.reachable) {
     if (!mayRun) return undefined;
     if (!destinationNode) {
@@ -138,14 +142,19 @@ function undoTarget(observation: Observation, actions: Action[], keepsCopy: bool
       requeueAfter: 5000,
     });
   }
-  if (keepsCopy && nodeName !== status.source?.nodeName) return undefined;
-  if (destination.view.state !== 'Unknown') {
-    return wait(observation, reasons.rollingBack, `removing the archives on node ${nodeName}`, {
-      actions: [...actions, { type: 'forgetTarget', nodeName }],
-      requeueAfter: 1000,
-    });
-  }
-  return undefined;
+  // One more try at the origin begins with a new record there.
+  return keepsCopy && nodeName === status.source?.nodeName ? forgetDestination(observation, actions) : undefined;
+}
+
+/** An agent that does not answer is swept when it does. */
+function forgetDestination(observation: Observation, actions: Action[]): Plan | undefined {
+  const { destination } = observation;
+  const { nodeName = '' } = statusOf(observation).target ?? {};
+  if (!destination?.reachable || destination.view.state === 'Unknown') return undefined;
+  return wait(observation, reasons.rollingBack, `removing the archives on node ${nodeName}`, {
+    actions: [...actions, { type: 'forgetTarget', nodeName }],
+    requeueAfter: 1000,
+  });
 }
 
 /** Where the state is while nothing runs, for messages. */
@@ -163,7 +172,8 @@ function resume(observation: Observation, actions: Action[], present: boolean): 
   if (!source?.reachable) {
     // Nothing is left to be resumed or removed there.
     if (!sourceNode) return undefined;
-    const held = status.steps?.held !== undefined;
+    // From the moment the target has a name its agent may have been told to hold.
+    const held = status.target?.name !== undefined;
     return wait(
       observation,
       reasons.sourceUnreachable,
@@ -174,7 +184,7 @@ function resume(observation: Observation, actions: Action[], present: boolean): 
     );
   }
   if (source.view.state === 'Unknown') return undefined;
-  if (present && source.view.state !== 'Running') {
+  if (present && source.view.state !== 'Running' && source.view.lost === undefined) {
     return wait(observation, reasons.rollingBack, `resuming pod ${status.source?.name} on node ${nodeName}`, {
       actions: [...actions, { type: 'setSource', nodeName, request: sourceRequest(observation, 'Resumed') }],
       requeueAfter: 1000,

@@ -20,7 +20,9 @@ export function switchOver(observation: Observation): Plan {
       { step: 'created', reason: reasons.restoring, message: `pod ${target.name} is restored on node ${target.nodeName}` },
     );
   }
-  if (migration.metadata.deletionTimestamp) return rollBack(observation, reasons.cancelled, 'the Migration was deleted');
+  // A pod on its way back is not stopped by what made it turn back.
+  if (migration.metadata.deletionTimestamp && !isReturn(observation))
+    return rollBack(observation, reasons.cancelled, 'the Migration was deleted');
   const { switchSeconds } = timeoutsOf(migration);
   const left = timeLeft(observation, 'held', switchSeconds);
   if (left <= 0) {
@@ -42,6 +44,7 @@ function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[
   const { source, switchKind } = statusOf(observation);
   if (!source) return [];
   const present = sourcePod?.metadata.uid === source.uid ? sourcePod : undefined;
+  if (targetPod && isStray(observation, targetPod)) return [removal(targetPod)];
   switch (switchKind) {
     case 'Release': {
       // On a return the frozen processes are gone, and their kubelet has begun the containers afresh: not what is wanted.
@@ -98,8 +101,20 @@ function isReturn(observation: Observation): boolean {
   return failure !== undefined && target?.nodeName === source?.nodeName;
 }
 
-/** Whether a pod is this migration's target: rewritten by the webhook for it, not merely of that name. */
-export function isTarget({ migration }: Observation, pod: Pod): boolean {
+/** Whether a pod is this migration's target: rewritten by the webhook for it and for this switch, not merely of that name. */
+export function isTarget(observation: Observation, pod: Pod): boolean {
+  return isMadeFor(observation, pod) && pod.spec.nodeName === statusOf(observation).target?.nodeName;
+}
+
+/**
+ * A target of an earlier switch whose creation was under way when that was given up: it came too late to be served the
+ * checkpoint, and has nothing but the name.
+ */
+function isStray(observation: Observation, pod: Pod): boolean {
+  return isMadeFor(observation, pod) && !isTarget(observation, pod);
+}
+
+function isMadeFor({ migration }: Observation, pod: Pod): boolean {
   return pod.metadata.annotations?.[internalAnnotations.migrationUid] === migration.metadata.uid;
 }
 

@@ -128,6 +128,7 @@ export function recreatable(pod: Pod): Pod {
   delete annotations[userAnnotations.migrateTo];
   delete annotations[internalAnnotations.request];
   // What an earlier migration made of it stays known (its images); which migration that was does not.
+  delete annotations[internalAnnotations.claim];
   delete annotations[internalAnnotations.migration];
   delete annotations[internalAnnotations.migrationUid];
   metadata.annotations = annotations;

@@ -23,6 +23,8 @@ const recipes = {
       '/usr/bin/sort',
       '/usr/bin/chmod',
       '/usr/bin/chown',
+      '/usr/bin/setfattr',
+      '/usr/bin/getfattr',
     ],
     entrypoint: ['/bin/sh'],
   },

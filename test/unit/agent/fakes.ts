@@ -88,6 +88,10 @@ export class FakeRuntime implements Runtime {
     return Readable.from([(this.content.get(digest) ?? Buffer.alloc(0)).subarray(offset, offset + length)]);
   }
 
+  async removeImages(which: { digest: string } | { prefix: string }): Promise<void> {
+    this.calls.push(`remove images ${'digest' in which ? which.digest : which.prefix}`);
+  }
+
   async criuLog(): Promise<string | undefined> {
     return this.criu;
   }

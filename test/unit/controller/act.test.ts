@@ -43,6 +43,7 @@ async function callOf(action: Action, subject = migration()): Promise<Call | und
     createPod: record('createPod'),
     deletePod: record('deletePod'),
     patchPod: record('patchPod'),
+    claimPod: record('claimPod'),
     patchMigration: record('patchMigration'),
     deleteMigration: record('deleteMigration'),
   };
@@ -82,6 +83,22 @@ test('labels that are taken off and put on, as a merge patch', async () => {
   expect(released).toEqual(['patchPod', 'shop', 'web', 'u', { labels: { app: null, 'podferry.io/role': 'source' } }]);
   const given = await callOf({ type: 'giveBackPod', name: 'web', uid: 'u', labels: { app: 'web' }, remove: ['podferry.io/role'] });
   expect(given).toEqual(['patchPod', 'shop', 'web', 'u', { labels: { app: 'web', 'podferry.io/role': null } }]);
+});
+
+test('the pod is claimed in just the version that was looked at, and given free', async () => {
+  expect(await callOf({ type: 'claimPod', name: 'web', uid: 'u', resourceVersion: '7' })).toEqual([
+    'claimPod',
+    'shop',
+    'web',
+    { uid: 'u', resourceVersion: '7', annotations: { 'podferry.io/claimed-by': `${migration().metadata.name}/${migrationUid}` } },
+  ]);
+  expect(await callOf({ type: 'unclaimPod', name: 'web', uid: 'u' })).toEqual([
+    'patchPod',
+    'shop',
+    'web',
+    'u',
+    { annotations: { 'podferry.io/claimed-by': null } },
+  ]);
 });
 
 test('the request is taken off a pod with its mark', async () => {

@@ -154,7 +154,7 @@ test('actions without effect: after many rounds it rests', async () => {
 
 test('events are told of what was written, and once', async () => {
   const { did, state, reconcile } = start(undefined, (current) => ({
-    earlierMigration: isFinished(current) ? undefined : 'first',
+    rivalMigration: isFinished(current) ? undefined : 'first',
     sourcePod: pod(),
   }));
   await reconcile();

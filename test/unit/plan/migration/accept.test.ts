@@ -1,6 +1,6 @@
 import { refuseNode } from '../../../../src/plan/migration/accept.ts';
 import { migration, node, ownedBy, pod, podUid } from '../objects.ts';
-import { ago, expectFailure, observe, planOf, said } from './observations.ts';
+import { ago, claimed, expectFailure, observe, planOf, said } from './observations.ts';
 
 describe('refused, and nothing is touched', () => {
   const to = (nodeName: string) => migration({ spec: { destination: { nodeName } } });
@@ -13,7 +13,7 @@ describe('refused, and nothing is touched', () => {
     ],
     ['the namespace', { namespaceEnabled: false }, 'NamespaceNotEnabled', /kubectl label namespace shop podferry\.io\/enabled=true/],
     ['no pod', { sourcePod: undefined }, 'PodNotFound', /no pod shop\/web-7d9f-abcde/],
-    ['another migration', { earlierMigration: 'first' }, 'AlreadyMigrating', /already moved by Migration first/],
+    ['another migration', { rivalMigration: 'first' }, 'AlreadyMigrating', /already moved by Migration first/],
     ['what cannot migrate', { sourcePod: pod({ spec: { hostNetwork: true } }) }, 'PodNotSupported', /web-7d9f-abcde uses hostNetwork/],
     ['what cannot now', { sourcePod: pod({ status: { phase: 'Pending' } }) }, 'PodNotRunning', /is Pending/],
     [
@@ -56,7 +56,7 @@ describe('refused, and nothing is touched', () => {
   });
 
   test('the pod is told too, when there is one', () => {
-    const { events } = planOf(observe({ earlierMigration: 'first' }));
+    const { events } = planOf(observe({ rivalMigration: 'first' }));
     expect(events?.[1]).toMatchObject({ type: 'Warning', reason: 'MigrationFailed', pod: { name: 'web-7d9f-abcde', uid: podUid } });
     expect(planOf(observe({ sourcePod: undefined })).events).toHaveLength(1);
   });
@@ -71,9 +71,19 @@ test('before anything else the finalizer, so that no Migration goes while someth
   expect(planOf(observe({ migration: migration({ metadata: { finalizers: [] } }) }))).toEqual({ actions: [{ type: 'addFinalizer' }] });
 });
 
+test('then the pod, in the version that was looked at: of several migrations one gets it', () => {
+  const sourcePod = pod({ metadata: { resourceVersion: '7' } });
+  expect(planOf(observe({ sourcePod }))).toEqual({
+    actions: [{ type: 'claimPod', name: 'web-7d9f-abcde', uid: podUid, resourceVersion: '7' }],
+  });
+  // What a migration that is over left on it does not count.
+  const stale = pod({ metadata: { resourceVersion: '8', annotations: { 'podferry.io/claimed-by': 'old/uid' } } });
+  expect(planOf(observe({ sourcePod: stale })).actions).toMatchObject([{ type: 'claimPod', resourceVersion: '8' }]);
+});
+
 describe('accepted', () => {
   test('what is to be moved is written down', () => {
-    const plan = planOf(observe({ migration: migration({ status: { attempts: 1 } }) }));
+    const plan = planOf(claimed(observe({ migration: migration({ status: { attempts: 1 } }) })));
     expect(plan.actions).toEqual([]);
     expect(plan.status).toMatchObject({
       phase: 'Preparing',
@@ -106,8 +116,8 @@ describe('accepted', () => {
 
   test('how long a liveness probe lets it be frozen is written down', () => {
     const containers = [{ name: 'app', livenessProbe: { httpGet: {}, periodSeconds: 5, failureThreshold: 3 } }];
-    expect(planOf(observe({ sourcePod: pod({ spec: { containers } }) })).status?.freezeBudgetMilliseconds).toBe(10_000);
-    expect(planOf(observe()).status).not.toHaveProperty('freezeBudgetMilliseconds');
+    expect(planOf(claimed(observe({ sourcePod: pod({ spec: { containers } }) }))).status?.freezeBudgetMilliseconds).toBe(10_000);
+    expect(planOf(claimed(observe())).status).not.toHaveProperty('freezeBudgetMilliseconds');
   });
 
   const kinds: [string | undefined, string][] = [
@@ -118,7 +128,7 @@ describe('accepted', () => {
     [undefined, 'Recreate'],
   ];
   test.each(kinds)('a pod of %s makes room by %s', (kind, switchKind) => {
-    const plan = planOf(observe({ sourcePod: pod(kind ? { metadata: ownedBy(kind) } : {}) }));
+    const plan = planOf(claimed(observe({ sourcePod: pod(kind ? { metadata: ownedBy(kind) } : {}) })));
     expect(plan.status?.switchKind).toBe(switchKind);
     expect(plan.status?.source?.owner?.kind).toBe(kind);
     // A name that is freed needs the manifest to come back, labels that are taken off need to be known.
@@ -128,12 +138,12 @@ describe('accepted', () => {
 
   test('a pod that is provided; a named node; an index of a Job; one that was not ready', () => {
     const provided = planOf(
-      observe({ sourcePod: pod(), migration: migration({ spec: { targetPod: 'mine', destination: { nodeName: 'node-b' } } }) }),
+      claimed(observe({ sourcePod: pod(), migration: migration({ spec: { targetPod: 'mine', destination: { nodeName: 'node-b' } } }) })),
     );
     expect(provided.status?.switchKind).toBe('Provided');
     expect(said(provided)?.message).toContain('is to move to node node-b');
     const annotations = { 'batch.kubernetes.io/job-completion-index': '3' };
-    const job = planOf(observe({ sourcePod: pod({ metadata: { ...ownedBy('Job'), annotations }, status: { conditions: [] } }) }));
+    const job = planOf(claimed(observe({ sourcePod: pod({ metadata: { ...ownedBy('Job'), annotations }, status: { conditions: [] } }) })));
     expect(job.status?.source).toMatchObject({ completionIndex: '3', wasReady: false });
   });
 });

@@ -59,7 +59,7 @@ test('a destination that does not answer is waited for while its Node exists', (
   for (const destination of [silent, undefined]) {
     const plan = planOf(cleaning({ destination }));
     expect(plan).toMatchObject({ actions: [], requeueAfter: 1000, status: { phase: 'CleaningUp' } });
-    expect(said(plan)?.message).toContain('agent on node node-b to put the base image in place of the checkpoint');
+    expect(said(plan)?.message).toContain('agent on node node-b has to put the base image in place of the checkpoint');
     expect(planOf(cleaning({ destination, destinationNode: undefined })).status?.phase).toBe('Succeeded');
   }
 });

@@ -1,6 +1,6 @@
 import type { Migration } from '../../../../src/api/migration.ts';
 import { migration, pod, podUid } from '../objects.ts';
-import { ago, now, observe, planOf, statusAt } from './observations.ts';
+import { ago, claimed, now, observe, planOf, statusAt } from './observations.ts';
 
 const request = { 'podferry.io/request': 'admission-1' };
 
@@ -42,4 +42,9 @@ test('it is kept, or deleted when its time is over', () => {
 
 test('nothing more of one that is being deleted', () => {
   expect(planOf(ended({ ttl: 0, metadata: { deletionTimestamp: ago(5) } }))).toEqual({ actions: [] });
+});
+
+test('the claim is taken off a pod that stayed', () => {
+  const sourcePod = claimed(ended()).sourcePod;
+  expect(planOf(ended({}, sourcePod)).actions).toEqual([{ type: 'unclaimPod', name: 'web-7d9f-abcde', uid: podUid }]);
 });

@@ -74,7 +74,7 @@ export function observe(change: Partial<Observation> = {}): Observation {
     sourcePod: pod({ metadata: ownedBy('ReplicaSet') }),
     targetPod: undefined,
     placeholder: undefined,
-    earlierMigration: undefined,
+    rivalMigration: undefined,
     namespaceEnabled: true,
     namespaceTerminating: false,
     ownerGone: false,
@@ -87,6 +87,14 @@ export function observe(change: Partial<Observation> = {}): Observation {
     settings,
     ...change,
   };
+}
+
+/** The source bears this migration's claim, as it does from before the acceptance on. */
+export function claimed(observation: Observation): Observation {
+  const { sourcePod, migration: subject } = observation;
+  if (!sourcePod) return observation;
+  const annotations = { ...sourcePod.metadata.annotations, 'podferry.io/claimed-by': `${subject.metadata.name}/${subject.metadata.uid}` };
+  return { ...observation, sourcePod: { ...sourcePod, metadata: { ...sourcePod.metadata, annotations } } };
 }
 
 /** An observation in this phase; `status` changes what the phase has as a rule. */

@@ -2,6 +2,7 @@ import { type Action, type Observation, planMigration } from '../../../../src/pl
 import { deepFreeze, migration, pod } from '../objects.ts';
 import {
   ago,
+  claimed,
   observe,
   observeAt,
   order,
@@ -94,7 +95,7 @@ test('before the commit nothing destroys the source without a name that has to b
 });
 
 test('a migration without a status is pending; a failed one ends as a succeeded one does', () => {
-  expect(planOf(observe()).status?.phase).toBe('Preparing');
+  expect(planOf(claimed(observe())).status?.phase).toBe('Preparing');
   const failed = migration({ status: statusAt('Succeeded', { phase: 'Failed' }) });
   expect(planOf(observe({ migration: failed })).actions).toEqual([{ type: 'removeFinalizer' }]);
 });
@@ -125,7 +126,7 @@ describe('conditions', () => {
   });
 
   test('without a generation none is claimed', () => {
-    const observation = observe({ earlierMigration: 'first', sourcePod: pod() });
+    const observation = observe({ rivalMigration: 'first', sourcePod: pod() });
     delete observation.migration.metadata.generation;
     expect(planOf(observation).status).not.toHaveProperty('observedGeneration');
     expect(said(planOf(observation))).toMatchObject({ status: 'False', lastTransitionTime: '2026-11-24T12:00:00Z' });

@@ -15,6 +15,8 @@ export interface ContainerStart {
   pod: string;
   podUid: string;
   container: string;
+  /** The image its root file system is made from, as the runtime names it; for a restored container its base image. */
+  image: string;
   /** RFC 3339. */
   at: string;
 }

@@ -217,6 +217,8 @@ export class TargetKeeper {
       if (request.namespace !== start.namespace || request.pod !== start.pod || state === 'Committed') continue;
       const container = entry.record.containers[start.container];
       if (!container || container.startedAt || !entry.record.servedAt || start.at < entry.record.servedAt) continue;
+      // A pod of that name that was not made from this migration's checkpoint (its owner was faster) is not its target.
+      if (!start.image.startsWith(`${this.#ports.registryHost}/${entry.record.token}/`)) continue;
       container.startedAt = start.at;
       entry.record.podUid = start.podUid;
       await this.#save(uid, entry);

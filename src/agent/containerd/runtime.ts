@@ -172,6 +172,7 @@ function toStart(container: Container, at: string): ContainerStart | undefined {
     pod: labels[label.podName] ?? '',
     podUid: labels[label.podUid] ?? '',
     container: labels[label.container] ?? '',
+    image: container.image,
     at,
   };
 }

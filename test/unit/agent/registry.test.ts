@@ -7,7 +7,7 @@ import { digestOf } from '../../../src/image/registry-client.ts';
 import type { RegistryBackend } from '../../../src/image/registry-server.ts';
 import { Cleanup } from '../image/fixtures.ts';
 import { otherUid, podUid, uid } from './fakes.ts';
-import { start, startTarget, type Target } from './target-fixtures.ts';
+import { startTarget, type Target } from './target-fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -48,7 +48,7 @@ describe('what the kubelet pulls', () => {
       mediaType: mediaTypes.manifest,
     });
     expect(await read(pull, target, layer)).toBe('memory');
-    await target.keeper.started(start());
+    await target.keeper.started(target.start());
     expect(await resolve(pull, target, 'restore')).toBe(target.base.manifest.digest);
     // The other container has not started yet.
     expect(await resolve(pull, target, 'restore', 'proxy')).toBe(digest);

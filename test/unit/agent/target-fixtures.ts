@@ -26,12 +26,10 @@ export interface Target {
   /** Goes the way until it serves the checkpoints of these containers under these digests. */
   serve(digests?: Record<string, string>): Promise<void>;
   token(): string;
+  /** The target's container starts, restored from what is served under the token. */
+  start(change?: Partial<ContainerStart>): ContainerStart;
   written(): Promise<TargetRecord | undefined>;
   restart(): Promise<Target>;
-}
-
-export function start(change: Partial<ContainerStart> = {}): ContainerStart {
-  return { namespace: 'shop', pod: 'web-zzzzz', podUid, container: 'app', at: '2026-11-24T12:00:01.000Z', ...change };
 }
 
 export async function startTarget(
@@ -80,6 +78,15 @@ export async function startTarget(
       await set('Serving', { pod: 'web-zzzzz' });
     },
     token: () => keeper.view(uid).repository ?? '',
+    start: (change = {}) => ({
+      namespace: 'shop',
+      pod: 'web-zzzzz',
+      podUid,
+      container: 'app',
+      image: `localhost:5001/${keeper.view(uid).repository}/app@${manifest.digest}`,
+      at: '2026-11-24T12:00:01.000Z',
+      ...change,
+    }),
     written: async () => {
       const text = await readFile(join(directory, 'records', `${uid}.json`), 'utf8').catch(() => undefined);
       return text === undefined ? undefined : (JSON.parse(text) as TargetRecord);

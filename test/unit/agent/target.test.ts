@@ -1,7 +1,7 @@
 import { volumesRepository } from '../../../src/agent/target.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
 import { gate, otherUid, podUid, uid } from './fakes.ts';
-import { start, startTarget } from './target-fixtures.ts';
+import { startTarget, type Target } from './target-fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -158,7 +158,7 @@ describe('served, revoked, committed', () => {
   test('another process knows all of it', async () => {
     const target = await startTarget(cleanup);
     await target.serve();
-    await target.keeper.started(start());
+    await target.keeper.started(target.start());
     const after = await target.restart();
     const { revision: _before, ...view } = target.keeper.view(uid);
     expect(after.keeper.view(uid)).toMatchObject(view);
@@ -168,21 +168,26 @@ describe('served, revoked, committed', () => {
 });
 
 describe('a container starts', () => {
-  const startedIn = async (...starts: Parameters<typeof start>) => {
+  const startedIn = async (...starts: Parameters<Target['start']>) => {
     const target = await startTarget(cleanup);
     await target.serve();
-    await target.keeper.started(start(...starts));
+    await target.keeper.started(target.start(...starts));
     return target.keeper.view(uid).containers.map(({ startedAt }) => startedAt);
   };
+
+  test('not a pod of that name that its owner made from its own image', async () => {
+    expect(await startedIn({ image: 'registry.example/shop/app:v1' })).toEqual([undefined, undefined]);
+    expect(await startedIn({ image: `localhost:5001/${'0'.repeat(32)}/app:restore` })).toEqual([undefined, undefined]);
+  });
 
   test('after it was served: its time, and its pod, are remembered', async () => {
     const target = await startTarget(cleanup);
     await target.serve();
-    await target.keeper.started(start());
+    await target.keeper.started(target.start());
     expect(target.keeper.view(uid).containers).toMatchObject([{ name: 'app', startedAt: '2026-11-24T12:00:01.000Z' }, { name: 'proxy' }]);
     expect(await target.written()).toMatchObject({ podUid, containers: { app: { startedAt: '2026-11-24T12:00:01.000Z' } } });
     // A restart is not the restore.
-    await target.keeper.started(start({ at: '2026-11-24T12:05:00.000Z' }));
+    await target.keeper.started(target.start({ at: '2026-11-24T12:05:00.000Z' }));
     expect(target.keeper.view(uid).containers[0]?.startedAt).toBe('2026-11-24T12:00:01.000Z');
   });
 
@@ -198,11 +203,11 @@ describe('a container starts', () => {
     const target = await startTarget(cleanup);
     await target.serve();
     await target.set('Committed');
-    await target.keeper.started(start());
+    await target.keeper.started(target.start());
     expect(target.keeper.view(uid).containers[0]?.startedAt).toBeUndefined();
     const prepared = await startTarget(cleanup);
     await prepared.set('Prepared');
-    await prepared.keeper.started(start());
+    await prepared.keeper.started(prepared.start());
     expect(prepared.keeper.view(uid).containers[0]?.startedAt).toBeUndefined();
   });
 
@@ -211,7 +216,7 @@ describe('a container starts', () => {
   test('before it was ever served, though the name is known', async () => {
     const target = await startTarget(cleanup);
     await target.set('Prepared', { pod: 'web-zzzzz' });
-    await target.keeper.started(start({ at: '2026-11-24T11:00:00.000Z' }));
+    await target.keeper.started(target.start({ at: '2026-11-24T11:00:00.000Z' }));
     expect(target.keeper.view(uid).containers[0]?.startedAt).toBeUndefined();
   });
 });
@@ -286,7 +291,7 @@ describe('what nobody needs any more', () => {
   test('a committed target is forgotten when its pod has left the node, and not before', async () => {
     const target = await startTarget(cleanup);
     await target.serve();
-    await target.keeper.started(start());
+    await target.keeper.started(target.start());
     await target.keeper.sweep(async () => false);
     expect(target.keeper.view(uid).state).toBe('Serving');
     await target.set('Committed');

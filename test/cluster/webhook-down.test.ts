@@ -1,0 +1,70 @@
+import { ask, counted, counterSpec, expectSameMemory } from './support/counter.ts';
+import { kubectl, onNode } from './support/lab.ts';
+import { useNamespace } from './support/space.ts';
+import { until } from './support/until.ts';
+
+const space = useNamespace('test-webhook-down');
+const system = 'podferry-system';
+
+/** No replica can be reached, as when all are down at once: the Service leads nowhere, and connections that are open end. */
+async function webhook(up: boolean): Promise<void> {
+  const selector = { 'app.kubernetes.io/component': up ? 'webhook' : 'nobody' };
+  await kubectl('-n', system, 'patch', 'service', 'podferry-webhook', '--type=merge', '-p', JSON.stringify({ spec: { selector } }));
+  if (!up)
+    await Promise.all(
+      ['node-a', 'node-b'].map((node) => onNode(node, 'pkill', '-KILL', '-f', 'podferry/main.js webhook').catch(() => undefined)),
+    );
+}
+afterAll(() => webhook(true));
+
+it('no empty pod takes the place of one that is being moved; the move goes on when the webhook is back', async () => {
+  const template = { metadata: { labels: { app: 'stateful' } }, spec: await counterSpec('node-a', { env: { MB: '128' } }) };
+  await space.create({
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: { name: 'stateful' },
+    spec: { replicas: 1, serviceName: 'none', selector: { matchLabels: { app: 'stateful' } }, template },
+  });
+  const [pod] = await space.allReady('app=stateful', 1);
+  const before = await counted(pod as NonNullable<typeof pod>);
+  const began = performance.now();
+  const migration = await space.migrate('move', { pod: 'stateful-0', destination: { nodeName: 'node-b' } });
+  await until('the pod is frozen', async () => (await space.migration('move')).status?.steps?.frozen, 30_000, 20);
+  await webhook(false);
+  await until(
+    'the source is gone',
+    async () => ((await space.findPod('stateful-0'))?.metadata.uid === pod?.metadata.uid ? undefined : true),
+    60_000,
+  );
+  // The StatefulSet tries, and is told why not.
+  const told = await until(
+    'it is told',
+    async () =>
+      (await space.events('StatefulSet', 'stateful')).find(
+        (event) => event.startsWith('FailedCreate') && event.includes('its place is kept'),
+      ),
+    30_000,
+  );
+  expect(told).toContain('podferry moves pod stateful-0 (Migration move)');
+  expect(await space.findPod('stateful-0')).toBeUndefined();
+  await webhook(true);
+  await space.succeeded(migration, 90_000);
+  const target = await space.ready('stateful-0');
+  expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
+}, 180_000);
+
+it('pods that have nothing to do with a migration are created as ever', async () => {
+  await webhook(false);
+  try {
+    const template = { metadata: { labels: { app: 'other' } }, spec: await counterSpec() };
+    await space.create({
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'other' },
+      spec: { replicas: 1, selector: { matchLabels: { app: 'other' } }, template },
+    });
+    await space.allReady('app=other', 1);
+  } finally {
+    await webhook(true);
+  }
+}, 60_000);

@@ -14,7 +14,7 @@ image: setup ## build podferry's image with docker, podman or buildah (IMAGE=nam
 soak: setup lab ## 100 moves of two stateful pods with random faults (MOVES=n, SEED=n)
 	@MOVES="$(MOVES)" SEED="$(SEED)" test/lab/in-control node_modules/.bin/node test/soak/run.ts
 
-faults: setup lab ## the fault matrix on the two nodes, about an hour; writes docs/faults.md (ONLY=words of a name, KIND=Pod)
+faults: setup lab ## the fault matrix on the two nodes, about an hour; writes docs/faults.md (ONLY=pattern of names, KIND=Pod)
 	@ONLY="$(ONLY)" KIND="$(KIND)" test/lab/in-control node_modules/.bin/node test/faults/run.ts
 
 test: ## all tests, from nothing: checks, unit, integration and cluster tests

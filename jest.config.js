@@ -7,6 +7,7 @@ const common = {
 
 export default {
   projects: [
+    { ...common, displayName: 'model', testMatch: ['<rootDir>/test/model/**/*.test.ts'] },
     { ...common, displayName: 'unit', testMatch: ['<rootDir>/test/unit/**/*.test.ts'] },
     { ...common, displayName: 'integration', testMatch: ['<rootDir>/test/integration/**/*.test.ts'] },
     {

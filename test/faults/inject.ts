@@ -27,8 +27,18 @@ export async function killAll(component: 'controller' | 'webhook'): Promise<void
   await Promise.all(['node-a', 'node-b'].map((node) => killPodferry(node, component)));
 }
 
-/** All of podferry is Ready again. */
+/** All of podferry is Ready again. Pods that were killed often are made anew: their kubelet would wait longer each time. */
 export async function podferryIsReady(): Promise<void> {
+  const names = await kubectl(
+    '-n',
+    'podferry-system',
+    'get',
+    'pods',
+    '-o',
+    'jsonpath={range .items[?(@.status.containerStatuses[0].restartCount>0)]}{.metadata.name} {end}',
+  );
+  const killed = names.split(' ').filter(Boolean);
+  if (killed.length) await kubectl('-n', 'podferry-system', 'delete', 'pod', ...killed, '--grace-period=1', '--wait=false');
   await until(
     'podferry is ready',
     async () => {

@@ -1,5 +1,5 @@
 /**
- * `make faults [ONLY=WORDS] [KIND=Pod]`: every fault on every kind of pod it applies to, in the real cluster. A whole run
+ * `make faults [ONLY=PATTERN] [KIND=Pod]`: every fault on every kind of pod it applies to, in the real cluster. A whole run
  * (without ONLY and KIND) writes docs/faults.md. Exit code 1 when a trial is no pass.
  */
 import { writeFile } from 'node:fs/promises';
@@ -17,7 +17,7 @@ const say = (text: string) => process.stderr.write(`${text}\n`);
 
 const wanted = catalogue.flatMap(({ title, faults }) =>
   faults
-    .filter(({ name, at }) => `${name} ${at}`.includes(only))
+    .filter(({ name, at }) => new RegExp(only).test(`${name} ${at}`))
     .flatMap((fault) => (fault.kinds ?? kinds).filter((each) => !kind || each === kind).map((each) => ({ title, fault, kind: each }))),
 );
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
@@ -47,6 +47,17 @@ export class Records<Value> {
       await rename(`${path}.tmp`, path);
       await this.#syncDirectory();
     });
+  }
+
+  /** Whether there is one, on the disk. */
+  async has(key: string): Promise<boolean> {
+    try {
+      await access(this.#path(key));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
+    }
   }
 
   remove(key: string): Promise<void> {

@@ -41,7 +41,7 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
       switch (place.record.state) {
         case 'Serving':
           if (container.startedAt && reference === restoreTag) return baseManifest(runtime, container, container.base.digest, signal);
-          await targets.ready(place.uid, signal);
+          if (!(await targets.ready(place.uid, signal))) return undefined;
           return container.digest ? storedManifest(await ports.contentOf(place.uid), container.digest) : undefined;
         case 'Committed':
           return reference === restoreTag ? baseManifest(runtime, container, container.base.digest, signal) : undefined;

@@ -19,7 +19,7 @@ import { pullBackend, pushBackend } from './registry.ts';
 import type { Runtime } from './runtime.ts';
 import { agentApi, agentServer, loopbackServer, secure } from './server.ts';
 import { Shipper, type TransferRegistry } from './ship.ts';
-import { SourceKeeper, type SourceRecord } from './source.ts';
+import { type Forgotten, SourceKeeper, type SourceRecord } from './source.ts';
 import { TargetKeeper, type TargetRecord } from './target.ts';
 
 export interface AgentOptions {
@@ -104,6 +104,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       now,
     },
     new Records<SourceRecord>(join(options.stateDirectory, 'sources')),
+    new Records<Forgotten>(join(options.stateDirectory, 'forgotten')),
     log,
   );
   const targets: TargetKeeper = new TargetKeeper(

@@ -40,6 +40,8 @@ export interface Runtime {
   containersOf(podUid: string, signal: AbortSignal): Promise<RunningContainer[]>;
   /** uid of the newest sandbox of the pod with that name, or undefined. */
   podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined>;
+  /** Whether any container, or the sandbox, of a pod of that name has a live task. */
+  isAlive(namespace: string, pod: string, signal: AbortSignal): Promise<boolean>;
   /** Stops every process of the container; nothing happens to one that is paused already. */
   pause(id: string, signal: AbortSignal): Promise<void>;
   /** Lets it go on; nothing happens to one that runs or is gone. */

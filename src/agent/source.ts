@@ -26,6 +26,15 @@ interface Entry {
 
 type Failure = NonNullable<SourceRecord['error']>;
 
+/** That a migration was over here. */
+export interface Forgotten {
+  /** RFC 3339. */
+  at: string;
+}
+
+/** How long that is remembered. Milliseconds. */
+const forgottenFor = 24 * 3600_000;
+
 /** How often progress is told. Milliseconds. */
 const progressInterval = 500;
 
@@ -46,21 +55,24 @@ const lookDeadline = 10_000;
 export class SourceKeeper {
   readonly #ports: SourcePorts;
   readonly #records: Records<SourceRecord>;
+  readonly #forgotten: Records<Forgotten>;
   readonly #log: Logger;
   readonly #work: SourceWork;
   readonly #entries = new Map<string, Entry>();
   readonly #changes = new Changes();
   readonly #stopping = new AbortController();
 
-  constructor(ports: SourcePorts, records: Records<SourceRecord>, log: Logger) {
+  constructor(ports: SourcePorts, records: Records<SourceRecord>, forgotten: Records<Forgotten>, log: Logger) {
     this.#ports = ports;
     this.#records = records;
+    this.#forgotten = forgotten;
     this.#log = log;
     this.#work = new SourceWork(ports);
   }
 
   /** Takes up what an earlier process of this agent left: goes on while the lease holds, resumes where it has run out. */
   async start(): Promise<void> {
+    await this.#sweepForgotten();
     const { records, damaged } = await this.#records.load();
     for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; the pod it is about stays as it is');
     for (const [uid, record] of records) {
@@ -127,6 +139,8 @@ export class SourceKeeper {
 
   /** Sets the goal, and renews the lease. Answers at once, except where the answer is a promise (`Held`, `Resumed`). */
   async set(uid: string, request: SourceRequest): Promise<SourceView> {
+    // A goal that was under way when the migration was over here: it must not freeze the pod again.
+    if (await this.#forgotten.has(uid)) return this.view(uid);
     const entry = this.#entries.get(uid);
     switch (request.goal) {
       case 'Shipped':
@@ -141,7 +155,7 @@ export class SourceKeeper {
         }
         break;
       case 'Resumed':
-        if (entry && entry.record.state !== 'Running') await this.#resume(uid, entry);
+        if (entry && entry.record.state !== 'Running' && !(await this.#isLost(uid, entry))) await this.#resume(uid, entry);
         break;
       case 'Returned':
         if (entry?.record.state === 'Held') this.#return(uid, entry, request);
@@ -162,6 +176,7 @@ export class SourceKeeper {
     entry.work?.stop.abort();
     await entry.work?.done;
     await this.#work.removeArchives(uid, entry.record);
+    await this.#forgotten.write(uid, { at: new Date(this.#ports.now()).toISOString() });
     await this.#records.remove(uid);
     this.#entries.delete(uid);
     this.#changes.notify(uid);
@@ -176,6 +191,12 @@ export class SourceKeeper {
       entry.work?.stop.abort();
     }
     await Promise.all([...this.#entries.values()].flatMap((entry) => [entry.work?.done, entry.resuming]));
+  }
+
+  /** Nobody's goal is under way for so long. */
+  async #sweepForgotten(): Promise<void> {
+    const { records } = await this.#forgotten.load();
+    for (const [uid, { at }] of records) if (Date.parse(at) + forgottenFor < this.#ports.now()) await this.#forgotten.remove(uid);
   }
 
   #newEntry(uid: string, request: SourceRequest): Entry {
@@ -249,22 +270,34 @@ export class SourceKeeper {
     this.#changed(uid, entry);
   }
 
+  /** A held pod whose processes have ended has nothing to resume, and its archives are all there is of it. */
+  async #isLost(uid: string, entry: Entry): Promise<boolean> {
+    const { record } = entry;
+    if (record.state !== 'Held') return false;
+    if (!record.lost) await this.#look(uid, entry);
+    return record.lost !== undefined;
+  }
+
   /** Says when the held processes end although nobody of podferry ended them: then only the archives hold the state. */
   #watchOver(uid: string, entry: Entry): void {
     const { record } = entry;
     if (record.lost) return;
-    const look = async () => {
-      const running = await this.#ports.runtime.containersOf(record.request.podUid, AbortSignal.timeout(lookDeadline));
-      const gone = record.frozen.find(({ id, pid }) => !running.some((container) => container.id === id && container.pid === pid));
-      if (!gone || record.state !== 'Held') return;
-      clearInterval(entry.guard);
-      record.lost = `container ${gone.name} of the frozen pod ended (a probe, memory, or somebody deleted the pod)`;
-      await this.#save(uid, entry);
-    };
     entry.guard = setInterval(() => {
       // A runtime that does not answer says nothing of the processes.
-      look().catch((error: unknown) => this.#log.debug({ migration: uid, error: messageOf(error) }, 'the held pod could not be looked at'));
+      this.#look(uid, entry).catch((error: unknown) =>
+        this.#log.debug({ migration: uid, error: messageOf(error) }, 'the held pod could not be looked at'),
+      );
     }, guardInterval);
+  }
+
+  async #look(uid: string, entry: Entry): Promise<void> {
+    const { record } = entry;
+    const running = await this.#ports.runtime.containersOf(record.request.podUid, AbortSignal.timeout(lookDeadline));
+    const gone = record.frozen.find(({ id, pid }) => !running.some((container) => container.id === id && container.pid === pid));
+    if (!gone || record.state !== 'Held') return;
+    clearInterval(entry.guard);
+    record.lost = `container ${gone.name} of the frozen pod ended (a probe, memory, or somebody deleted the pod)`;
+    await this.#save(uid, entry);
   }
 
   /**

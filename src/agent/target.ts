@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { TargetRequest, TargetState, TargetView } from '../api/agent.ts';
 import { Changes } from '../util/changes.ts';
@@ -21,6 +22,8 @@ export interface TargetRecord {
   containers: Record<string, TargetContainer>;
   /** Digest of the image that holds the volumes, once it is here. */
   volumes?: string;
+  /** uid of the pod that was handed the checkpoint first; no other is. */
+  servedTo?: string;
   /** uid of the target pod whose volumes were filled. */
   filled?: string;
   /** Since when the target may start; containers that started before belong to an earlier pod of that name. RFC 3339. */
@@ -35,6 +38,8 @@ export interface TargetContainer {
   /** Digest of the checkpoint image, once it is here whole. */
   digest?: string;
   startedAt?: string;
+  /** uid of the pod in which it started. */
+  startedBy?: string;
 }
 
 /** How the target's keeper reaches the world; real in `run.ts`. */
@@ -56,6 +61,10 @@ export interface TargetPorts {
 /** What fetching a checkpoint from a registry may take; the controller's own limit is shorter as a rule. Milliseconds. */
 const fetchDeadline = 3600_000;
 
+/** What one look at the runtime may take, and the time between two. Milliseconds. */
+const lookDeadline = 5000;
+const lookInterval = 300;
+
 /** What removing a migration's images from the runtime may take. Milliseconds. */
 const imageDeadline = 10_000;
 
@@ -65,6 +74,9 @@ interface Entry {
   error?: string;
   filling?: Promise<void>;
   fetching?: Promise<void>;
+  /** See `TargetView.live`; undefined: not looked at yet. */
+  live?: boolean;
+  watching?: Promise<void>;
 }
 
 /** Pods on their way in: receives, serves to this node's kubelet, and sees the containers start. */
@@ -86,10 +98,12 @@ export class TargetKeeper {
     const { records, damaged } = await this.#records.load();
     for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; its target pod cannot be restored or restarted');
     for (const [uid, record] of records) {
-      this.#entries.set(uid, { record, revision: 1 });
+      const entry: Entry = { record, revision: 1 };
+      this.#entries.set(uid, entry);
       this.#byToken.set(record.token, uid);
       // An earlier process may have ended between the commit and this.
       if (record.state === 'Committed') await this.#removeMemory(uid, record);
+      if (record.state === 'Revoked') this.#watchEnd(uid, entry);
     }
   }
 
@@ -108,7 +122,9 @@ export class TargetKeeper {
         checkpointImage: `${host}/${name}:${restoreTag}`,
         ...(container.digest ? { digest: container.digest } : {}),
         ...(container.startedAt ? { startedAt: container.startedAt } : {}),
+        ...(container.startedBy ? { startedBy: container.startedBy } : {}),
       })),
+      ...(record.state === 'Revoked' ? { live: entry.live ?? true } : {}),
       ...(error ? { error: { message: error } } : {}),
     };
   }
@@ -144,6 +160,7 @@ export class TargetKeeper {
         if (!entry || entry.record.state === 'Committed') return this.view(uid);
         entry.record.state = 'Revoked';
         await this.#save(uid, entry);
+        this.#watchEnd(uid, entry);
         return this.view(uid);
       }
       case 'Committed': {
@@ -198,16 +215,33 @@ export class TargetKeeper {
   }
 
   /**
-   * Before a container's checkpoint is handed to the kubelet its pod's volumes have to be in place, since the processes
-   * expect their files the moment they go on. The pull of the image is the point where that can be seen to.
+   * Whether a container's checkpoint may be handed to the kubelet: to the one pod that asked first, since of a pod whose
+   * object was deleted by force the processes may run on beside its successor of the same name. And its volumes have to be
+   * in place, since the processes expect their files the moment they go on.
+   *
+   * @throws Error when the volumes could not be filled; the kubelet asks again
    */
-  async ready(uid: string, signal: AbortSignal): Promise<void> {
+  async ready(uid: string, signal: AbortSignal): Promise<boolean> {
     const entry = this.#entries.get(uid);
-    if (!entry?.record.volumes) return;
-    entry.filling ??= this.#fill(uid, entry, signal).finally(() => {
-      delete entry.filling;
-    });
-    await entry.filling;
+    if (!entry) return false;
+    const { record } = entry;
+    const { namespace, pod } = record.request;
+    const podUid = await this.#ports.runtime.podUidOf(namespace, pod ?? '', signal);
+    if (!podUid || podUid !== (record.servedTo ?? podUid)) {
+      this.#log.warn({ migration: uid, pod, podUid, servedTo: record.servedTo }, 'a checkpoint was asked for by a pod that it is not for');
+      return false;
+    }
+    if (record.servedTo === undefined) {
+      record.servedTo = podUid;
+      await this.#save(uid, entry);
+    }
+    if (record.volumes) {
+      entry.filling ??= this.#fill(uid, entry, podUid, signal).finally(() => {
+        delete entry.filling;
+      });
+      await entry.filling;
+    }
+    return true;
   }
 
   /** The runtime started a container; from then on its tag leads to the base image (see registry.ts). */
@@ -220,6 +254,7 @@ export class TargetKeeper {
       // A pod of that name that was not made from this migration's checkpoint (its owner was faster) is not its target.
       if (!start.image.startsWith(`${this.#ports.registryHost}/${entry.record.token}/`)) continue;
       container.startedAt = start.at;
+      container.startedBy = start.podUid;
       entry.record.podUid = start.podUid;
       await this.#save(uid, entry);
       this.#log.info({ migration: uid, pod: start.pod, container: start.container }, 'restored');
@@ -243,6 +278,28 @@ export class TargetKeeper {
   /** Whether this migration has a record here. */
   knows(uid: string): boolean {
     return this.#entries.has(uid);
+  }
+
+  /** Looks until nothing of the target runs here any more: an object that was deleted by force is gone before its processes. */
+  #watchEnd(uid: string, entry: Entry): void {
+    const { namespace, pod } = entry.record.request;
+    const look = async () => {
+      while (this.#entries.get(uid) === entry && entry.record.state === 'Revoked') {
+        // A runtime that does not answer says nothing: it counts as live.
+        const live =
+          pod !== undefined && (await this.#ports.runtime.isAlive(namespace, pod, AbortSignal.timeout(lookDeadline)).catch(() => true));
+        if (live !== entry.live) {
+          entry.live = live;
+          entry.revision++;
+          this.#changes.notify(uid);
+        }
+        if (!live) return;
+        await sleep(lookInterval);
+      }
+    };
+    entry.watching ??= look().finally(() => {
+      delete entry.watching;
+    });
   }
 
   #fetch(uid: string, entry: Entry): void {
@@ -302,11 +359,8 @@ export class TargetKeeper {
     await this.#save(uid, entry);
   }
 
-  async #fill(uid: string, entry: Entry, signal: AbortSignal): Promise<void> {
+  async #fill(uid: string, entry: Entry, podUid: string, signal: AbortSignal): Promise<void> {
     const { record } = entry;
-    const { namespace, pod } = record.request;
-    const podUid = await this.#ports.runtime.podUidOf(namespace, pod ?? '', signal);
-    if (!podUid) throw new Error(`target pod ${namespace}/${pod} has no sandbox on this node`);
     if (record.filled === podUid) return;
     await this.#ports.fillVolumes(uid, record, podUid, signal);
     record.filled = podUid;

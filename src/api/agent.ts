@@ -89,6 +89,8 @@ export interface TargetView {
     /** uid of the pod it started in. */
     startedBy?: string;
   }[];
+  /** While `Revoked`: whether anything of a pod of the target's name still runs on this node, whatever the API server says. */
+  live?: boolean;
   error?: { message: string };
 }
 

@@ -1,15 +1,15 @@
 import type { Migration } from '../api/migration.ts';
 import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
-import { claimOf } from '../plan/migration/accept.ts';
+import { claimOf, fencedClaimOf } from '../plan/migration/accept.ts';
 import type { Action } from '../plan/migration/index.ts';
 import type { Agents } from './agents.ts';
 
 /** What the actions need of the API server. Every call is safe to repeat; what is already so is no error. */
 export interface ClusterPorts {
   createPod(namespace: string, pod: Pod, signal: AbortSignal): Promise<void>;
-  /** Deletes just that pod (uid); one that is gone is no error. */
-  deletePod(namespace: string, name: string, uid: string, gracePeriodSeconds: number, signal: AbortSignal): Promise<void>;
+  /** Deletes just that pod (uid, and version if one is named); one that is gone or another by now is no error. */
+  deletePod(namespace: string, pod: Extract<Action, { type: 'deletePod' }>, signal: AbortSignal): Promise<void>;
   /** Merge patch of the metadata of just that pod (uid); one that is gone is no error. */
   patchPod(namespace: string, name: string, uid: string, metadata: object, signal: AbortSignal): Promise<void>;
   /** Merge patch that fails with a conflict when the pod is not in the version named in it. */
@@ -38,9 +38,15 @@ export function actor(cluster: ClusterPorts, agents: Agents): Act {
       case 'createPod':
         return cluster.createPod(namespace, action.pod, signal);
       case 'deletePod':
-        return cluster.deletePod(namespace, action.name, action.uid, action.gracePeriodSeconds, signal);
+        return cluster.deletePod(namespace, action, signal);
       case 'releasePod':
-        return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.labels), ...action.add } }, signal);
+        return cluster.patchPod(
+          namespace,
+          action.name,
+          action.uid,
+          { resourceVersion: action.resourceVersion, labels: { ...without(action.labels), ...action.add } },
+          signal,
+        );
       case 'giveBackPod':
         return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
       case 'claimPod': {
@@ -52,6 +58,14 @@ export function actor(cluster: ClusterPorts, agents: Agents): Act {
           signal,
         );
       }
+      case 'fencePod':
+        return cluster.patchPod(
+          namespace,
+          action.name,
+          action.uid,
+          { annotations: { [internalAnnotations.claim]: fencedClaimOf(migration) } },
+          signal,
+        );
       case 'unclaimPod':
         return cluster.patchPod(namespace, action.name, action.uid, { annotations: without([internalAnnotations.claim]) }, signal);
       case 'clearRequest':

@@ -29,9 +29,9 @@ export function clusterOf(client: KubeClient): Cluster {
     async createPod(namespace, pod, signal) {
       await unless('isAlreadyExists', client.create(pods, { ...pod, metadata: { ...pod.metadata, namespace } }, { signal }));
     },
-    async deletePod(namespace, name, uid, gracePeriodSeconds, signal) {
+    async deletePod(namespace, { name, uid, resourceVersion, gracePeriodSeconds }, signal) {
       // A conflict: the pod of that name is another one by now, so the one that was meant is gone.
-      await unlessGone(client.delete(pods, { namespace, name }, { preconditions: { uid }, gracePeriodSeconds, signal }));
+      await unlessGone(client.delete(pods, { namespace, name }, { preconditions: { uid, resourceVersion }, gracePeriodSeconds, signal }));
     },
     async patchPod(namespace, name, uid, metadata, signal) {
       await unlessGone(client.patch(pods, { namespace, name }, { type: 'merge', body: { metadata: { ...metadata, uid } } }, { signal }));

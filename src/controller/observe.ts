@@ -35,13 +35,16 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
     const targetNode = status?.target?.nodeName;
     const targetName = status?.target?.name;
     const owner = status?.source?.owner;
-    const [sourcePod, placeholder, separateTarget, source, destination, failedDestination, ownerExists] = await Promise.all([
-      ports.getPod(namespace, spec.pod, signal),
-      status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
-      targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
+    // The agents first: a pod that an agent says it will not serve any more is either seen afterwards or was never begun.
+    const [source, destination, failedDestination] = await Promise.all([
       asksAgents && sourceNode ? ports.agents.source(sourceNode, uid, signal) : undefined,
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
       asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
+    ]);
+    const [sourcePod, placeholder, separateTarget, ownerExists] = await Promise.all([
+      ports.getPod(namespace, spec.pod, signal),
+      status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
+      targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
       undoing.has(status?.phase ?? '') && owner ? ports.ownerExists(namespace, owner, signal) : true,
     ]);
     const nodeName = targetNode ?? spec.destination?.nodeName;

@@ -73,7 +73,14 @@ export function freshUid(world: World, prefix: string): string {
     const uid = `${prefix}${number}`;
     const used =
       [...world.pods, ...world.procs, ...looks, ...carried].some((one) => one.uid === uid || one.name === uid) ||
-      world.migs.some(({ targets, ran }) => ran === uid || targets.a?.started === uid || targets.b?.started === uid) ||
+      world.migs.some(
+        ({ targets, ran }) =>
+          ran === uid ||
+          targets.a?.started === uid ||
+          targets.b?.started === uid ||
+          targets.a?.servedTo === uid ||
+          targets.b?.servedTo === uid,
+      ) ||
       texts.some((text) => text.includes(`"${uid}"`));
     if (!used) return uid;
   }

@@ -16,6 +16,7 @@ import {
   type PodState,
   podNamed,
   type Step,
+  versionOf,
   type Work,
   type World,
   withMigration,
@@ -38,28 +39,22 @@ export interface ControllerOptions {
  * started: agents do not tell which pod's start they saw. lost: an agent told to resume a held pod does not look whether
  * its processes are there still. late: what a controller that lost the lead began is done however late it arrives: the
  * source's deletion or release after a roll back has begun, a goal for a migration that its agent was told to forget. cost: a source that is given
- * back, frozen, counts for less with its ReplicaSet than a fresh pod that is Ready.
+ * back, frozen, counts for less with its ReplicaSet than a fresh pod that is Ready. live: agents do not tell whether the
+ * target's processes still run after its object is gone.
  */
-export type Weakness = 'started' | 'lost' | 'late' | 'cost';
+export type Weakness = 'started' | 'lost' | 'late' | 'cost' | 'live';
 
 /** What an agent was to do for a controller that does not get through: the call fails, and with it the rest of the plan. */
 const failed = undefined;
 
-/** What is not done any more where the API server and the agents are told how old a request may be (see Weakness `late`). */
-function isFenced(world: World, m: number, action: Action): boolean {
-  const { phase } = statusAt(migrationOf(world, m).status);
-  const undone = phase === 'RollingBack' || phase === 'Returning' || phase === 'Failed' || migrationOf(world, m).gone;
-  return (
-    undone &&
-    (action.type === 'releasePod' ||
-      (action.type === 'deletePod' && world.pods.some(({ uid, kind }) => uid === action.uid && kind === 'source')))
-  );
-}
-
 /** An action's effect, or undefined where the call fails. A conflict over a pod's uid is no failure. */
 function act(options: ControllerOptions, world: World, m: number, action: Action, work: Work, late: boolean): World | undefined {
-  if (late && !options.asIs.has('late') && isFenced(world, m, action)) return world;
   const podWith = (uid: string) => world.pods.find((pod) => pod.uid === uid);
+  /** The pod, if it still is in the version that was named. */
+  const podAt = (uid: string, version: string | undefined) => {
+    const pod = podWith(uid);
+    return pod && (version === undefined || options.asIs.has('late') || versionOf(pod) === version) ? pod : undefined;
+  };
   switch (action.type) {
     case 'addFinalizer':
     case 'removeFinalizer':
@@ -69,17 +64,19 @@ function act(options: ControllerOptions, world: World, m: number, action: Action
     case 'createPod':
       return createPod(options, world, m, action.pod, late);
     case 'deletePod':
-      return podWith(action.uid) ? deletePod(world, action.uid, action.gracePeriodSeconds === 0) : world;
+      return podAt(action.uid, action.resourceVersion) ? deletePod(world, action.uid, action.gracePeriodSeconds === 0) : world;
     case 'releasePod':
-      return podWith(action.uid) ? withPod(world, action.uid, { released: true }) : world;
+      return podAt(action.uid, action.resourceVersion) ? withPod(world, action.uid, { released: true }) : world;
     case 'giveBackPod':
       return podWith(action.uid) ? withPod(world, action.uid, { released: false }) : world;
     case 'claimPod': {
       const pod = podWith(action.uid);
-      return pod && `${pod.claim}` === action.resourceVersion ? withPod(world, action.uid, { claim: m }) : failed;
+      return pod && versionOf(pod) === action.resourceVersion ? withPod(world, action.uid, { claim: m, fenced: false }) : failed;
     }
+    case 'fencePod':
+      return podWith(action.uid) ? withPod(world, action.uid, { claim: m, fenced: true }) : world;
     case 'unclaimPod':
-      return podWith(action.uid)?.claim === m ? withPod(world, action.uid, { claim: -1 }) : world;
+      return podWith(action.uid)?.claim === m ? withPod(world, action.uid, { claim: -1, fenced: false }) : world;
     case 'clearRequest':
       return world;
     case 'setSource':
@@ -122,6 +119,7 @@ function createPod(options: ControllerOptions, world: World, m: number, { metada
     released: false,
     deleting: false,
     claim: -1,
+    fenced: false,
     st: 'pending',
     token: '',
     restarted: false,
@@ -189,7 +187,11 @@ function plans(options: ControllerOptions, world: World, m: number, lost: Lost):
     return [{ label: `${who} looks at the API server`, world: withMigration(world, m, { look: next }) }];
   }
   const seen = look ?? lookAt(world, m);
-  const plan = intend(options.planner, world, m, seen, { lost, showsPod: !options.asIs.has('started') });
+  const plan = intend(options.planner, world, m, seen, {
+    lost,
+    showsPod: !options.asIs.has('started'),
+    showsLife: !options.asIs.has('live'),
+  });
   const next = begin(world, m, plan, seen.fresh);
   const words = lost ? `plans without an answer of the ${lost}'s agent` : 'plans';
   if (next) return [{ label: `${who} ${words}`, world: next }];

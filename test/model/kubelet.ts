@@ -1,4 +1,4 @@
-import { pull, servingFor } from './target-agent.ts';
+import { handedTo, pull, servingFor } from './target-agent.ts';
 import {
   addProcess,
   isConnected,
@@ -49,9 +49,18 @@ function podSteps(world: World, pod: PodState, retries: boolean): Step[] {
   }
   if (pod.st === 'restorefail' && !retries) return [];
   const { uid, name, node, m, token } = pod;
-  const mem = token === '' ? 'base' : pull(world, m, node, token);
+  const mem = token === '' ? 'base' : pull(world, m, node, token, uid);
   if (mem) {
-    const next = addProcess(world, { uid, name, node, mem, m, st: 'pulled', token, during: '' });
+    const next = addProcess(mem === 'cp' ? handedTo(world, m, node, uid) : world, {
+      uid,
+      name,
+      node,
+      mem,
+      m,
+      st: 'pulled',
+      token,
+      during: '',
+    });
     return [{ label: `${who} pulls the ${mem === 'cp' ? 'checkpoint' : 'base image'} for ${uid}`, world: next }];
   }
   return pod.st === 'pullfail' ? [] : [{ label: `${who} cannot pull for ${uid}`, world: withPod(world, uid, { st: 'pullfail' }) }];

@@ -14,7 +14,9 @@ export function switchesWithoutHold(observation: Observation): Plan {
 /** Takes the target for gone while it still is there. */
 export function resumesTooEarly(observation: Observation): Plan {
   if (observation.migration.status?.phase !== 'RollingBack') return planMigration(observation);
-  return planMigration({ ...observation, targetPod: undefined });
+  const { destination } = observation;
+  const blind = destination?.reachable ? { ...destination, view: { ...destination.view, live: false } } : destination;
+  return planMigration({ ...observation, targetPod: undefined, destination: blind });
 }
 
 /** Takes an unreachable destination for one that has nothing of the migration. */

@@ -2,7 +2,7 @@ import type { Migration } from '../../src/api/migration.ts';
 import { finalizer, internalAnnotations, labels, roles } from '../../src/api/names.ts';
 import type { Node as NodeObject, Pod } from '../../src/api/pod.ts';
 import { epoch, statusAt } from './statuses.ts';
-import type { MigrationState, Node, OwnerKind, PodState } from './world.ts';
+import { type MigrationState, type Node, type OwnerKind, type PodState, versionOf } from './world.ts';
 
 /** The model's small records as the objects that the planner and the webhook read. */
 
@@ -108,14 +108,16 @@ export function podObject(kind: OwnerKind, pod: PodState): Pod {
     metadata: {
       ...metadata,
       uid: pod.uid,
-      resourceVersion: `${pod.claim}`,
+      resourceVersion: versionOf(pod),
       ...(pod.owned && ownerReferences ? { ownerReferences } : {}),
       ...(pod.released ? { labels: { [labels.role]: roles.source } } : {}),
       ...(pod.deleting ? { deletionTimestamp: new Date(epoch).toISOString() } : {}),
       ...(isTarget || pod.claim >= 0
         ? {
             annotations: {
-              ...(pod.claim >= 0 ? { [internalAnnotations.claim]: `${migrationName(pod.claim)}/${migrationUid(pod.claim)}` } : {}),
+              ...(pod.claim >= 0
+                ? { [internalAnnotations.claim]: `${migrationName(pod.claim)}/${migrationUid(pod.claim)}${pod.fenced ? '/undone' : ''}` }
+                : {}),
               ...(isTarget ? targetAnnotations(pod.m) : {}),
             },
           }

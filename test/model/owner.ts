@@ -106,7 +106,12 @@ export function peopleSteps(world: World): Step[] {
 export function forcedDeletions(world: World): Step[] {
   return world.pods.flatMap((pod) =>
     pod.kind === 'target' && processOf(world, pod.uid)
-      ? [{ label: `fault: somebody deletes pod ${pod.uid} with --force`, world: deletePod(world, pod.uid, true) }]
+      ? [
+          {
+            label: `fault: somebody deletes pod ${pod.uid} with --force`,
+            world: { ...deletePod(world, pod.uid, true), excused: world.excused || (world.migs[pod.m]?.committed ?? false) },
+          },
+        ]
       : [],
   );
 }

@@ -23,6 +23,8 @@ export interface View {
   lost: Lost;
   /** Agents tell which pod's start they saw. */
   showsPod: boolean;
+  /** Agents tell whether a target that was revoked still runs. */
+  showsLife: boolean;
 }
 
 export const settings = { placeholderImage: 'pause', leaseMilliseconds: 30_000 };
@@ -63,7 +65,11 @@ function sourceView(world: World, m: number): SourceView {
   };
 }
 
-function targetView(world: World, m: number, node: Node, showsPod: boolean): TargetView {
+function isAlive(world: World, node: Node, pod: string): boolean {
+  return world.procs.some((process) => process.node === node && process.name === pod);
+}
+
+function targetView(world: World, m: number, node: Node, { showsPod, showsLife }: View): TargetView {
   const record = migrationOf(world, m).targets[node];
   if (!record) return { revision: 1, state: 'Unknown', containers: [] };
   const { st, token, started } = record;
@@ -71,6 +77,7 @@ function targetView(world: World, m: number, node: Node, showsPod: boolean): Tar
     revision: 1,
     state: st,
     repository: token,
+    ...(st === 'Revoked' && showsLife ? { live: isAlive(world, node, record.pod) } : {}),
     containers: [
       {
         name: 'app',
@@ -94,13 +101,14 @@ function cacheOf(planner: Planner): Map<string, number> {
 
 /** What follows from a look at the API server and, later or at once, at the agents. The same view always gives the same. */
 export function intend(planner: Planner, world: World, m: number, look: Look, view: View): number {
-  const { lost, showsPod } = view;
+  const { lost, showsPod, showsLife } = view;
   const { kind, gone } = world.owner;
   const { finalizer, source, targets } = migrationOf(world, m);
   const { a, b } = world.nodes;
   const { status, del, late, pods } = look;
   const answering = [answers(a) && lost !== 'source', answers(b) && lost !== 'destination'];
-  const facts = [m, kind, gone, status, del, late, finalizer, pods, a.object, b.object, answering, showsPod, source, targets];
+  const alive = (['a', 'b'] as const).map((node) => showsLife && isAlive(world, node, targets[node]?.pod ?? ''));
+  const facts = [alive, m, kind, gone, status, del, late, finalizer, pods, a.object, b.object, answering, showsPod, source, targets];
   const known = cacheOf(planner);
   const text = JSON.stringify(facts);
   let id = known.get(text);
@@ -125,7 +133,7 @@ function observe(world: World, m: number, look: Look, view: View): Observation {
   const answering = (node: Node) => answers(world.nodes[node]) && lostNode !== node;
   const destinationOf = (node: string | undefined): Observed<TargetView> | undefined => {
     if (!asked || !node) return undefined;
-    return answering(node as Node) ? { reachable: true, view: targetView(world, m, node as Node, view.showsPod) } : silent;
+    return answering(node as Node) ? { reachable: true, view: targetView(world, m, node as Node, view) } : silent;
   };
   const nodeOf = (node: string | undefined) => (node && world.nodes[node as Node].object ? nodeObject(node as Node) : undefined);
   const sourceNode = status.source?.nodeName;

@@ -17,6 +17,10 @@ test('a pod of a ReplicaSet, two faults that make it turn back', () => {
   });
 });
 
+test('a pod of a ReplicaSet whose target somebody deletes by force', () => {
+  expectSafe('Release, force', { start: startOf('ReplicaSet', 1, 1), planner, faults: ['force'] });
+});
+
 test('two pods of one ReplicaSet at once', () => {
   expectSafe('Release, two migrations', { start: startOf('ReplicaSet', 0, 0, 2), planner, faults: [], limit: 400_000 });
 });

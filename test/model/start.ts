@@ -36,6 +36,7 @@ export function startOf(kind: OwnerKind, budget: number, timers = 2, migrations 
       released: false,
       deleting: false,
       claim: -1,
+      fenced: false,
       st: 'running',
       token: '',
       restarted: false,

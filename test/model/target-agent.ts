@@ -12,7 +12,14 @@ export function setTarget(world: World, m: number, node: Node, request: TargetRe
   switch (request.goal) {
     case 'Prepared': {
       if (record) return world;
-      const made: TargetRecord = { st: 'Prepared', token: freshToken(world, node), pod: request.pod ?? '', served: false, started: '' };
+      const made: TargetRecord = {
+        st: 'Prepared',
+        token: freshToken(world, node),
+        pod: request.pod ?? '',
+        served: false,
+        servedTo: '',
+        started: '',
+      };
       return withTarget(world, m, node, made);
     }
     case 'Serving':
@@ -32,12 +39,21 @@ export function forgetTarget(world: World, m: number, node: Node): World {
 }
 
 /** What the kubelet of the node gets under the tag `restore`: the checkpoint, the base image, or nothing. */
-export function pull(world: World, m: number, node: Node, token: string): 'cp' | 'base' | undefined {
+export function pull(world: World, m: number, node: Node, token: string, uid: string): 'cp' | 'base' | undefined {
   const { power, agent } = world.nodes[node];
   const record = migrationOf(world, m).targets[node];
   if (!power || !agent || record?.token !== token) return undefined;
-  if (record.st === 'Serving') return record.started ? 'base' : 'cp';
+  if (record.st === 'Serving') {
+    if (record.started) return 'base';
+    return record.servedTo === '' || record.servedTo === uid ? 'cp' : undefined;
+  }
   return record.st === 'Committed' ? 'base' : undefined;
+}
+
+/** It is remembered whom the checkpoint was handed to. */
+export function handedTo(world: World, m: number, node: Node, uid: string): World {
+  const record = migrationOf(world, m).targets[node];
+  return record ? withTarget(world, m, node, { ...record, servedTo: record.servedTo || uid }) : world;
 }
 
 /** Repository whose target a container is taken for when it starts now: by its pod's name and its image's. */

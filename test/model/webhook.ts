@@ -27,6 +27,7 @@ const plain: Omit<PodState, 'uid' | 'name' | 'node' | 'owned'> = {
   released: false,
   deleting: false,
   claim: -1,
+  fenced: false,
   st: 'pending',
   token: '',
   restarted: false,

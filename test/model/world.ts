@@ -44,6 +44,8 @@ export interface TargetRecord {
   /** Name of the target pod, once it was told. */
   readonly pod: string;
   readonly served: boolean;
+  /** uid of the pod that was handed the checkpoint first; empty: none yet. */
+  readonly servedTo: string;
   /** uid of the pod whose start the agent saw; empty: none yet. */
   readonly started: string;
 }
@@ -106,6 +108,8 @@ export interface PodState {
   readonly deleting: boolean;
   /** The migration that has claimed it; -1: none. */
   readonly claim: number;
+  /** The claim is marked as undone. */
+  readonly fenced: boolean;
   readonly st: 'pending' | 'pullfail' | 'restorefail' | 'running';
   /** Repository of the checkpoint image; empty: the base image. */
   readonly token: string;
@@ -206,6 +210,11 @@ export function addProcess(world: World, process: Process): World {
 
 export function removeProcess(world: World, uid: string): World {
   return { ...world, procs: world.procs.filter((process) => process.uid !== uid) };
+}
+
+/** What of a pod makes it another version for those who name one. Its kubelet's reports do too, which only refuses more. */
+export function versionOf({ claim, fenced, released }: PodState): string {
+  return `${claim}${fenced ? '/undone' : ''}${released ? '/released' : ''}`;
 }
 
 export function podNamed(world: World, name: string | undefined): PodState | undefined {

@@ -53,6 +53,12 @@ export class ContainerdRuntime implements Runtime {
     return sandboxes.at(-1)?.labels[label.podUid];
   }
 
+  async isAlive(namespace: string, pod: string, signal: AbortSignal): Promise<boolean> {
+    const containers = await this.#client.listContainers([filter({ [label.podNamespace]: namespace, [label.podName]: pod })], signal);
+    const tasks = await Promise.all(containers.map(({ id }) => this.#client.getTask(id, signal)));
+    return tasks.some((task) => task !== undefined && task.status !== taskStatus.stopped);
+  }
+
   async pause(id: string, signal: AbortSignal): Promise<void> {
     const task = await this.#client.getTask(id, signal);
     if (task?.status === taskStatus.paused) return;

@@ -69,8 +69,14 @@ export function claimOf({ metadata }: Migration): string {
   return `${metadata.name}/${metadata.uid}`;
 }
 
+/** The claim of a migration that is rolled back; still a claim. */
+export function fencedClaimOf(migration: Migration): string {
+  return `${claimOf(migration)}/undone`;
+}
+
 export function isClaimed({ migration }: Observation, pod: Pod): boolean {
-  return pod.metadata.annotations?.[internalAnnotations.claim] === claimOf(migration);
+  const claim = pod.metadata.annotations?.[internalAnnotations.claim];
+  return claim === claimOf(migration) || claim === fencedClaimOf(migration);
 }
 
 /** Why this migration cannot be, or undefined. */

@@ -47,13 +47,16 @@ export type Action =
   | { type: 'removeFinalizer' }
   | { type: 'deleteMigration' }
   | { type: 'createPod'; pod: Pod }
-  | { type: 'deletePod'; name: string; uid: string; gracePeriodSeconds: number }
+  /** With a resourceVersion: just that version of it, so that what was decided on it before it changed is not done to it. */
+  | { type: 'deletePod'; name: string; uid: string; gracePeriodSeconds: number; resourceVersion?: string }
   /** Takes the pod's labels off, so that its owner lets it go. */
-  | { type: 'releasePod'; name: string; uid: string; labels: string[]; add: Record<string, string> }
+  | { type: 'releasePod'; name: string; uid: string; resourceVersion: string; labels: string[]; add: Record<string, string> }
   /** Gives the labels back, so that its owner adopts it again. */
   | { type: 'giveBackPod'; name: string; uid: string; labels: Record<string, string>; remove: string[] }
   /** Claims the source for this migration, in just that version of the pod: of several that try one gets it. */
   | { type: 'claimPod'; name: string; uid: string; resourceVersion: string }
+  /** Marks the claim as undone, so that the pod is another version from here on: what an earlier leader still does to it fails. */
+  | { type: 'fencePod'; name: string; uid: string }
   | { type: 'unclaimPod'; name: string; uid: string }
   /** Takes the request that made this migration off the pod. */
   | { type: 'clearRequest'; pod: string; uid: string }

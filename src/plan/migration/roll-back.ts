@@ -1,6 +1,7 @@
-import { labels, roles } from '../../api/names.ts';
+import { internalAnnotations, labels, roles } from '../../api/names.ts';
 import type { Pod } from '../../api/pod.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
+import { claimOf } from './accept.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { advance, end, statusOf, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
@@ -22,6 +23,14 @@ export function undo(observation: Observation): Plan {
   if (target) return target;
   if (returns) return beginReturn(observation, actions);
   if (present && status.steps?.held && observation.ownerGone) return removeOrphan(observation, present, actions);
+
+  if (present && status.steps?.held && present.metadata.annotations?.[internalAnnotations.claim] === claimOf(observation.migration)) {
+    // A leader that has lost its lease may still be about to release or delete it: from here on that fails.
+    return wait(observation, reasons.rollingBack, `undoing what was decided on pod ${present.metadata.name}`, {
+      actions: [...actions, { type: 'fencePod', name: present.metadata.name, uid: present.metadata.uid ?? '' }],
+      requeueAfter: 1000,
+    });
+  }
 
   if (present && present.metadata.labels?.[labels.role] === roles.source) {
     return wait(observation, reasons.rollingBack, `giving pod ${status.source?.name} back to its owner`, {
@@ -139,6 +148,13 @@ function undoTarget(observation: Observation, actions: Action[], keepsCopy: bool
     return wait(observation, reasons.rollingBack, `waiting for node ${nodeName} to remove target pod ${target.metadata.name}`, {
       // Not forced: the object goes when the kubelet has seen the containers end, and that is the evidence needed.
       actions: [...actions, ...(target.metadata.deletionTimestamp ? [] : [{ ...removal(target), gracePeriodSeconds: 1 } as Action])],
+      requeueAfter: 5000,
+    });
+  }
+  if (mayRun && destination.view.live) {
+    return wait(observation, reasons.rollingBack, `waiting for node ${nodeName} to end the containers of pod ${status.target?.name}`, {
+      actions,
+      waitFor: [{ side: 'destination', nodeName, revision: destination.view.revision }],
       requeueAfter: 5000,
     });
   }

@@ -55,13 +55,14 @@ function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[
           type: 'releasePod',
           name: source.name,
           uid: source.uid,
+          resourceVersion: present.metadata.resourceVersion ?? '',
           labels: Object.keys(present.metadata.labels ?? {}),
           add: { [labels.role]: roles.source, [labels.migration]: migration.metadata.name.slice(0, 63), [labels.managedBy]: 'podferry' },
         },
       ];
     }
     case 'Recreate': {
-      if (present) return [{ type: 'deletePod', name: source.name, uid: source.uid, gracePeriodSeconds: 0 }, recreation(observation)];
+      if (present) return [{ ...removal(present), resourceVersion: present.metadata.resourceVersion ?? '' }, recreation(observation)];
       // Somebody else's pod under the name the memory needs is not ours to remove; this one waits until it goes, or rolls back.
       if (targetPod && (!source.owner || controllerOf(targetPod)?.uid !== source.owner.uid)) return [];
       // Its owner was faster than the webhook was up: a pod without the memory.
@@ -91,7 +92,7 @@ function recreation(observation: Observation): Action {
   };
 }
 
-export function removal(pod: Pod): Action {
+export function removal(pod: Pod): Extract<Action, { type: 'deletePod' }> {
   return { type: 'deletePod', name: pod.metadata.name, uid: pod.metadata.uid ?? '', gracePeriodSeconds: 0 };
 }
 

@@ -88,6 +88,12 @@ export class FakeRuntime implements Runtime {
     return Readable.from([(this.content.get(digest) ?? Buffer.alloc(0)).subarray(offset, offset + length)]);
   }
 
+  alive = false;
+
+  async isAlive(): Promise<boolean> {
+    return this.alive;
+  }
+
   async removeImages(which: { digest: string } | { prefix: string }): Promise<void> {
     this.calls.push(`remove images ${'digest' in which ? which.digest : which.prefix}`);
   }

@@ -130,8 +130,8 @@ describe("the controller's way in", () => {
     await target.set('Prepared');
     const { revision } = target.keeper.view(uid);
     const next = call('GET', `/v1/targets/${uid}?revision=${revision}&wait=5000`);
-    await target.set('Revoked');
-    expect((await next).body.state).toBe('Revoked');
+    await target.set('Committed');
+    expect((await next).body.state).toBe('Committed');
     expect((await call('GET', `/v1/targets/${uid}?revision=${revision + 1}&wait=20`)).body.revision).toBe(revision + 1);
     expect((await call('GET', `/v1/targets/${uid}?revision=${revision}&wait=60000`)).body.revision).toBe(revision + 1);
     expect((await call('GET', `/v1/targets/${uid}?wait=nonsense`)).status).toBe(200);

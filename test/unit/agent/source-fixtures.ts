@@ -2,7 +2,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Records } from '../../../src/agent/records.ts';
-import { SourceKeeper, type SourcePorts, type SourceRecord } from '../../../src/agent/source.ts';
+import { type Forgotten, SourceKeeper, type SourcePorts, type SourceRecord } from '../../../src/agent/source.ts';
 import type { SourceGoal, SourceRequest, SourceState } from '../../../src/api/agent.ts';
 import { type Cleanup, until } from '../image/fixtures.ts';
 import { FakeRuntime, log, podUid, uid } from './fakes.ts';
@@ -90,7 +90,9 @@ export async function startSource(
     ...given.ports,
   };
   const records = new TestRecords(join(directory, 'records'));
-  const keeper = cleanup.add(new SourceKeeper(ports, records, log), (it) => it.stop());
+  const keeper = cleanup.add(new SourceKeeper(ports, records, new Records<Forgotten>(join(directory, 'forgotten')), log), (it) =>
+    it.stop(),
+  );
   await keeper.start();
   // Not through Records: that clears up after a process that ended.
   const written = async () => {

@@ -68,7 +68,8 @@ test('the finalizer beside those of others', async () => {
 
 test('pods are created and deleted in the namespace of the Migration, those deleted by uid', async () => {
   expect(await callOf({ type: 'createPod', pod: pod() })).toEqual(['createPod', 'shop', pod()]);
-  expect(await callOf({ type: 'deletePod', name: 'web', uid: 'u', gracePeriodSeconds: 1 })).toEqual(['deletePod', 'shop', 'web', 'u', 1]);
+  const deletion = { type: 'deletePod', name: 'web', uid: 'u', gracePeriodSeconds: 1 } as const;
+  expect(await callOf(deletion)).toEqual(['deletePod', 'shop', deletion]);
   expect(await callOf({ type: 'deleteMigration' })).toEqual(['deleteMigration', migration()]);
 });
 
@@ -77,10 +78,11 @@ test('labels that are taken off and put on, as a merge patch', async () => {
     type: 'releasePod',
     name: 'web',
     uid: 'u',
+    resourceVersion: '7',
     labels: ['app', 'podferry.io/role'],
     add: { 'podferry.io/role': 'source' },
   });
-  expect(released).toEqual(['patchPod', 'shop', 'web', 'u', { labels: { app: null, 'podferry.io/role': 'source' } }]);
+  expect(released).toEqual(['patchPod', 'shop', 'web', 'u', { resourceVersion: '7', labels: { app: null, 'podferry.io/role': 'source' } }]);
   const given = await callOf({ type: 'giveBackPod', name: 'web', uid: 'u', labels: { app: 'web' }, remove: ['podferry.io/role'] });
   expect(given).toEqual(['patchPod', 'shop', 'web', 'u', { labels: { app: 'web', 'podferry.io/role': null } }]);
 });

@@ -20,12 +20,15 @@ const late = { steps: { held: ago(60) } };
 
 describe('Release', () => {
   test('all labels are taken off, so that the owner lets it go; ours say what it is', () => {
-    const sourcePod = pod({ metadata: { ...ownedBy('ReplicaSet'), labels: { app: 'web', 'pod-template-hash': '7d9f' } } });
+    const sourcePod = pod({
+      metadata: { ...ownedBy('ReplicaSet'), resourceVersion: '7', labels: { app: 'web', 'pod-template-hash': '7d9f' } },
+    });
     const plan = planOf(switching({ sourcePod }));
     expect(plan.actions).toEqual([
       {
         type: 'releasePod',
         name: 'web-7d9f-abcde',
+        resourceVersion: '7',
         uid: podUid,
         labels: ['app', 'pod-template-hash'],
         add: { 'podferry.io/role': 'source', 'podferry.io/migration': 'move-web', 'app.kubernetes.io/managed-by': 'podferry' },
@@ -74,9 +77,9 @@ describe('Recreate', () => {
   };
 
   test('the source goes, by its uid and at once, and comes back under its name', () => {
-    const sourcePod = pod();
+    const sourcePod = pod({ metadata: { resourceVersion: '7' } });
     expect(planOf(switching({ sourcePod, targetPod: sourcePod }, bare)).actions).toEqual([
-      { type: 'deletePod', name: source.name, uid: podUid, gracePeriodSeconds: 0 },
+      { type: 'deletePod', name: source.name, uid: podUid, resourceVersion: '7', gracePeriodSeconds: 0 },
       recreation,
     ]);
   });

@@ -90,17 +90,13 @@ export async function cutTransfer(node: string, cut: boolean): Promise<void> {
   } else await onNode(node, 'nft', 'delete', 'table', 'inet', 'faults').catch(() => undefined);
 }
 
-/** A file system of a few MiB in the place of a directory, in the view of a process (by pattern) or of the whole node. */
-export async function smallDisk(node: string, directory: string, mebibytes: number, process?: string): Promise<void> {
-  await onNode(node, 'sh', '-ec', `mkdir -p ${directory}; ${entering(process)} mount -t tmpfs -o size=${mebibytes}M tmpfs ${directory}`);
+/** A file system of a few MiB in the place of a directory of a node. */
+export async function smallDisk(node: string, directory: string, mebibytes: number): Promise<void> {
+  await onNode(node, 'sh', '-ec', `mkdir -p ${directory}; mount -t tmpfs -o size=${mebibytes}M tmpfs ${directory}`);
 }
 
-export async function largeDisk(node: string, directory: string, process?: string): Promise<void> {
-  await onNode(node, 'sh', '-c', `${entering(process)} umount -l ${directory}`).catch(() => undefined);
-}
-
-function entering(process: string | undefined): string {
-  return process ? `nsenter -m -t $(pgrep -o -f "${process}")` : '';
+export async function largeDisk(node: string, directory: string): Promise<void> {
+  await onNode(node, 'umount', '-l', directory).catch(() => undefined);
 }
 
 /** CRIU of a node does not work any more, or again. */

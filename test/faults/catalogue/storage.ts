@@ -4,7 +4,6 @@ import { breakCriu, largeDisk, signalPodferry, smallDisk } from '../inject.ts';
 
 const checkpoints = '/var/lib/kubelet/checkpoints';
 const content = '/var/lib/podferry/content';
-const agent = 'podferry/main.js agent';
 
 /** Waits on the node for the first file that matches, and does something to it. */
 const toFirst = (node: string, find: string, action: string) =>
@@ -28,8 +27,8 @@ export const storage: Fault[] = [
   {
     name: 'disk full on the destination when the archive arrives',
     at: 'Preparing',
-    inject: ({ destination }) => smallDisk(destination, content, 8, agent),
-    heal: ({ destination }) => largeDisk(destination, content, agent),
+    inject: ({ destination }) => smallDisk(destination, content, 8),
+    heal: ({ destination }) => largeDisk(destination, content),
     lasts: 4000,
     expected: 'stayed',
     phase: 'Failed',
@@ -76,7 +75,6 @@ export const storage: Fault[] = [
         '-ec',
         'ctr -n k8s.io images ls -q | grep -E "test/counter|localhost:9441" | xargs -r ctr -n k8s.io images rm --sync',
       );
-      await onNode(destination, 'sh', '-c', 'ctr -n k8s.io content prune references >/dev/null 2>&1; true');
     },
   },
   {

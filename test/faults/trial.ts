@@ -1,4 +1,4 @@
-import type { Phase } from '../../src/api/migration.ts';
+import { type Phase, phases } from '../../src/api/migration.ts';
 import type { Migration, Pod } from '../../src/kube/resources.ts';
 import { ask, type Counted, counted, counterSpec } from '../cluster/support/counter.ts';
 import { handle, kubectl } from '../cluster/support/lab.ts';
@@ -24,21 +24,6 @@ export interface Outcome {
 }
 
 const space = new Space('faults');
-const order: Phase[] = [
-  'Pending',
-  'Preparing',
-  'Freezing',
-  'Checkpointing',
-  'Shipping',
-  'Holding',
-  'Switching',
-  'Restoring',
-  'CleaningUp',
-  'Succeeded',
-  'RollingBack',
-  'Returning',
-  'Failed',
-];
 
 /** Starts a pod of the kind on node-a, moves it to node-b with the fault on the way, heals, and judges. Never throws. */
 export async function run(fault: Fault, kind: Kind): Promise<Outcome> {
@@ -105,13 +90,13 @@ async function start(kind: Kind, memory: number): Promise<Pod> {
 
 /** The phase it was seen in: the wanted one, or, when that was too short to be seen, a later one. */
 async function waitForPhase({ metadata: { name } }: Migration, wanted: Phase): Promise<string> {
-  const position = order.indexOf(wanted);
+  const position = phases.indexOf(wanted);
   return until(
     `the migration comes to ${wanted}`,
     async () => {
       const { status } = await space.migration(name);
       const phase = status?.phase ?? 'Pending';
-      return order.indexOf(phase) >= position ? phase : undefined;
+      return phases.indexOf(phase) >= position ? phase : undefined;
     },
     60_000,
     5,

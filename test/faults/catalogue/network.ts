@@ -39,7 +39,7 @@ export const network: Fault[] = [
         destination,
         'sh',
         '-c',
-        'pkill -KILL -x kubelet; pkill -KILL -x containerd; pkill -KILL -f '[c]ontainerd-shim'; pkill -KILL -x counter; true',
+        "pkill -KILL -x kubelet; pkill -KILL -x containerd; pkill -KILL -f '[c]ontainerd-shim'; pkill -KILL -x counter; true",
       );
     },
     heal: async ({ destination }) => {

@@ -1,3 +1,4 @@
+import { podferryIsReady } from '../faults/inject.ts';
 import { ask, counted, counterSpec, expectSameMemory } from './support/counter.ts';
 import { kubectl, onNode } from './support/lab.ts';
 import { useNamespace } from './support/space.ts';
@@ -15,7 +16,10 @@ async function webhook(up: boolean): Promise<void> {
       ['node-a', 'node-b'].map((node) => onNode(node, 'pkill', '-KILL', '-f', 'podferry/main.js webhook').catch(() => undefined)),
     );
 }
-afterAll(() => webhook(true));
+afterAll(async () => {
+  await webhook(true);
+  await podferryIsReady();
+}, 130_000);
 
 it('no empty pod takes the place of one that is being moved; the move goes on when the webhook is back', async () => {
   const template = { metadata: { labels: { app: 'stateful' } }, spec: await counterSpec('node-a', { env: { MB: '128' } }) };

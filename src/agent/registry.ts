@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import type { BlobStore } from '../image/blob-store.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import type { Manifest, RegistryBackend, ServedBlob } from '../image/registry-server.ts';
@@ -106,11 +107,11 @@ async function baseManifest(
 ): Promise<Manifest | undefined> {
   const known = container.base.content.find((content) => content.digest === digest);
   if (!known) return undefined;
-  return toManifest(await bytesOf(runtime.readContent(digest, 0, known.size, signal)), digest);
+  return toManifest(await buffer(runtime.readContent(digest, 0, known.size, signal)), digest);
 }
 
 async function storedManifest(store: BlobStore, digest: string): Promise<Manifest | undefined> {
-  return (await store.stat(digest)) && toManifest(await bytesOf(store.read(digest)), digest);
+  return (await store.stat(digest)) && toManifest(await buffer(store.read(digest)), digest);
 }
 
 /** `mediaType` may be left out of OCI documents (image-spec, manifest.md); what it is shows all the same. */
@@ -126,10 +127,4 @@ function fromRuntime(runtime: Runtime, { digest, size }: StoredContent, signal: 
 async function fromStore(store: BlobStore, digest: string): Promise<ServedBlob | undefined> {
   const found = await store.stat(digest);
   return found && { size: found.size, stream: (range) => store.read(digest, range) };
-}
-
-async function bytesOf(stream: Readable): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
 }

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import { rewriteArchive } from '../archive/rewrite.ts';
@@ -149,9 +150,7 @@ export class Shipper {
 
   /** Puts received volumes into the directories that the kubelet made for the target pod. */
   async unpackVolumes(store: BlobStore, digest: string, podUid: string, signal: AbortSignal): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of store.read(digest)) chunks.push(chunk as Buffer);
-    const manifest = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
+    const manifest = (await json(store.read(digest))) as {
       layers: { digest: string; annotations: Record<string, string> }[];
     };
     for (const layer of manifest.layers) {

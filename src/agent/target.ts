@@ -290,8 +290,7 @@ export class TargetKeeper {
           pod !== undefined && (await this.#ports.runtime.isAlive(namespace, pod, AbortSignal.timeout(lookDeadline)).catch(() => true));
         if (live !== entry.live) {
           entry.live = live;
-          entry.revision++;
-          this.#changes.notify(uid);
+          this.#changed(uid, entry);
         }
         if (!live) return;
         await sleep(lookInterval);
@@ -308,14 +307,12 @@ export class TargetKeeper {
       .fetch(uid, entry.record, AbortSignal.timeout(fetchDeadline))
       .catch((error: unknown) => {
         entry.error = `fetching the checkpoint from the registry: ${messageOf(error)}`;
-        entry.revision++;
-        this.#changes.notify(uid);
+        this.#changed(uid, entry);
       })
       .finally(() => {
         delete entry.fetching;
       });
-    entry.revision++;
-    this.#changes.notify(uid);
+    this.#changed(uid, entry);
   }
 
   /** The target runs: what was received is needed no more, nor what the runtime pulled of it. */
@@ -369,6 +366,10 @@ export class TargetKeeper {
 
   async #save(uid: string, entry: Entry): Promise<void> {
     await this.#records.write(uid, entry.record);
+    this.#changed(uid, entry);
+  }
+
+  #changed(uid: string, entry: Entry): void {
     entry.revision++;
     this.#changes.notify(uid);
   }

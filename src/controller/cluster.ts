@@ -30,7 +30,7 @@ export function clusterOf(client: KubeClient): Cluster {
       await unless('isAlreadyExists', client.create(pods, { ...pod, metadata: { ...pod.metadata, namespace } }, { signal }));
     },
     async deletePod(namespace, { name, uid, resourceVersion, gracePeriodSeconds }, signal) {
-      // A conflict: the pod of that name is another one by now, so the one that was meant is gone.
+      // A conflict: the pod of that name is another one by now, or another version of it; the next look decides anew.
       await unlessGone(client.delete(pods, { namespace, name }, { preconditions: { uid, resourceVersion }, gracePeriodSeconds, signal }));
     },
     async patchPod(namespace, name, uid, metadata, signal) {

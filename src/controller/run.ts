@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { isFinished } from '../api/migration.ts';
@@ -191,10 +192,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       },
       leading,
     );
-    await new Promise<void>((resolve) => {
-      if (leading.aborted) resolve();
-      else leading.addEventListener('abort', () => resolve(), { once: true });
-    });
+    if (!leading.aborted) await once(leading, 'abort');
     for (const remove of off) remove();
     reconciler.stop();
     // Whoever leads next must not find this one still acting: no grace when the lease is lost.

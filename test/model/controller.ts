@@ -6,7 +6,7 @@ import { intend, intentAt, type Lost, lookAt, type Planner } from './planning.ts
 import { crashSource, forgetSource, setSource } from './source-agent.ts';
 import { statusAt, wordsOf } from './statuses.ts';
 import { forgetTarget, setTarget } from './target-agent.ts';
-import { addCall } from './webhook.ts';
+import { addCall, plain } from './webhook.ts';
 import {
   addPod,
   answers,
@@ -109,22 +109,7 @@ function createPod(options: ControllerOptions, world: World, m: number, { metada
     return world.calls.some((call) => call.id === id) ? world : addCall(world, { id, by: 'controller', m, name, pod: null });
   }
   if (!freePodName(world, name)) return world;
-  const pod: PodState = {
-    uid: freshUid(world, 'p'),
-    name,
-    node: 'b',
-    kind: 'placeholder',
-    m,
-    owned: false,
-    released: false,
-    deleting: false,
-    claim: -1,
-    fenced: false,
-    st: 'pending',
-    token: '',
-    restarted: false,
-    ready: 0,
-  };
+  const pod: PodState = { ...plain, uid: freshUid(world, 'p'), name, node: 'b', kind: 'placeholder', m, owned: false };
   return addPod(world, pod);
 }
 

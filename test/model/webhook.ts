@@ -21,7 +21,8 @@ function answer(world: World, call: CreateCall, pod: PodState): World {
   return { ...world, calls: world.calls.map((one) => (one.id === call.id ? { ...one, pod } : one)) };
 }
 
-const plain: Omit<PodState, 'uid' | 'name' | 'node' | 'owned'> = {
+/** A pod of which nothing is known but that it was asked for. */
+export const plain: Omit<PodState, 'uid' | 'name' | 'node' | 'owned'> = {
   kind: 'fresh',
   m: -1,
   released: false,

@@ -23,7 +23,7 @@ it('moves several containers and a native sidecar as one; init containers that a
       {
         name: 'shell',
         image: shell,
-        args: ['-c', 'trap exit TERM; while :; do sleep 0.2; done'],
+        args: ['-c', 'trap exit TERM; sleep 1000000 & wait'],
         volumeMounts: [{ name: 'notes', mountPath: '/notes' }],
       },
     ],
@@ -58,7 +58,7 @@ it('takes emptyDir volumes along, on disk and in memory, before the processes go
   const shell = {
     name: 'shell',
     image: await imageOf('shell'),
-    args: ['-c', 'trap exit TERM; while :; do sleep 0.2; done'],
+    args: ['-c', 'trap exit TERM; sleep 1000000 & wait'],
     volumeMounts: [
       { name: 'disk', mountPath: '/disk' },
       { name: 'memory', mountPath: '/memory' },

@@ -60,7 +60,7 @@ it('a bare pod, whose name was freed already, returns from its archive with its 
   const shell = {
     name: 'shell',
     image: await imageOf('shell'),
-    args: ['-c', 'trap exit TERM; while :; do sleep 0.2; done'],
+    args: ['-c', 'trap exit TERM; sleep 1000000 & wait'],
     volumeMounts: [{ name: 'notes', mountPath: '/notes' }],
   };
   await space.create({

@@ -33,6 +33,12 @@ module.exports = {
       to: { path: shells, pathNot: '^src/$1/' },
     },
     {
+      name: 'cli-only-asks-the-api-server',
+      severity: 'error',
+      from: { path: folder('cli') },
+      to: { path: '^src/', pathNot: ['cli', 'api', 'plan', 'kube', 'util'].map(folder) },
+    },
+    {
       name: 'client-only-in-kube',
       severity: 'error',
       from: { path: '^src/', pathNot: [folder('kube')] },

@@ -5,6 +5,6 @@ FROM ${BASE_IMAGE}
 # Extended attributes of volumes travel by getfattr and setfattr.
 RUN command -v setfattr >/dev/null || { apt-get update && apt-get install -y --no-install-recommends attr && rm -rf /var/lib/apt/lists/*; }
 # Readable as it is; source maps would cost each process 150 MB of memory (measured).
-COPY dist/main.js /podferry/
+COPY dist/*.js /podferry/
 ENV NODE_ENV=production
 ENTRYPOINT ["node", "/podferry/main.js"]

@@ -3,20 +3,23 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Logger } from 'pino';
 import manifest from '../package.json' with { type: 'json' };
 import { runAgent } from './agent/run.ts';
+import { preview, triggerWords } from './cli/preview.ts';
+import { formats } from './cli/print.ts';
 import { runController } from './controller/run.ts';
 import { messageOf } from './util/errors.ts';
 import { type LogLevel, logLevels, newLogger } from './util/log.ts';
 import { runWebhook } from './webhook/run.ts';
 
-/** The entry point of podferry's image: `podferry webhook|controller|agent`. */
+/** The entry point of podferry's image: `podferry webhook|controller|agent`, and `podferry preview` for people. */
 const program = new Command('podferry')
-  .description('Live pod migration for Kubernetes. These are the processes of the cluster; people use kubectl.')
+  .description('Live pod migration for Kubernetes: the processes of the cluster, and a look at what policies would do.')
   .version(manifest.version);
 
 program
   .command('webhook')
   .description('answer what the API server asks about pods (several replicas)')
   .addOption(namespaceOption())
+  .addOption(new Option('--identity <name>', 'name of this replica').env('POD_NAME').makeOptionMandatory())
   .addOption(number('--port <port>', 'HTTPS for the API server', 9443))
   .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 8080))
   .addOption(number('--deadline <ms>', 'time for an answer, below timeoutSeconds of the webhook configuration', 25_000))
@@ -50,14 +53,24 @@ program
   .addOption(namespaceOption())
   .addOption(new Option('--host-ip <address>', "this node's address").env('HOST_IP').makeOptionMandatory())
   .addOption(number('--port <port>', 'TLS for the controller and other agents', 9440))
+  .addOption(number('--memory-port <port>', 'TLS for the memory that other agents send', 9443))
   .addOption(number('--registry-port <port>', "HTTP on the loopback, for this node's kubelet", 9441))
   .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 9442))
   .addOption(number('--kubelet-port <port>', 'port of the kubelet', 10_250))
   .option('--kubelet-ca-file <path>', "CA of the kubelets' serving certificates; left out: they are not checked")
   .option('--kubelet-directory <path>', "the kubelet's root directory", '/var/lib/kubelet')
+  .option('--containerd-root <path>', "containerd's root directory, with what CRIU writes of restores", '/var/lib/containerd')
   .option('--containerd-state <path>', "containerd's state directory, with its socket", '/run/containerd')
   .option('--state-directory <path>', 'what the agent must not forget', '/var/lib/podferry')
   .option('--criu-config <path>', "CRIU's configuration for runc", '/etc/criu/runc.conf')
+  .addOption(
+    new Option(
+      '--checkpoint <way>',
+      "by the container runtime itself where it can (fewer copies), or by the kubelet's checkpoint API always",
+    )
+      .choices(['runtime', 'kubelet'])
+      .default('runtime'),
+  )
   .option('--registry <reference>', 'HOST[:PORT]/PREFIX for the transfer Registry')
   .option('--registry-credentials <path>', 'a .dockerconfigjson', '/etc/podferry/registry/config.json')
   .option('--registry-ca-file <path>', 'CA of the registry', '/etc/podferry/registry/ca.crt')
@@ -78,6 +91,32 @@ program
       ),
     ),
   );
+
+program
+  .command('preview')
+  .description('show what policies would do to the pods of a node now; nothing is done')
+  .argument('<node>', 'name of the node')
+  .option(
+    '--policy <name-or-file>',
+    'only pods to which this policy applies; a file (a path, or - for stdin) is taken as if it was applied',
+  )
+  .addOption(
+    new Option('--trigger <trigger>', 'eviction: all pods are evicted, as kubectl drain does; node: what is asked for as the node is now')
+      .choices(Object.keys(triggerWords))
+      .default('eviction'),
+  )
+  .addOption(
+    new Option('-o, --output <format>', 'table for people; json, yaml: the Migrations that would be made; name: their names')
+      .choices(formats)
+      .default('table'),
+  )
+  .option('--kubeconfig <path>', 'as kubectl takes it')
+  .option('--context <name>', 'of the kubeconfig')
+  // What commander calls an error here is a wrong use of the command.
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
+  .action(async (node, options) => {
+    process.exitCode = await preview(node, options);
+  });
 
 await program.parseAsync();
 

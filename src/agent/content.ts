@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BlobStore } from '../image/blob-store.ts';
+import { BlobStore, blobsDirectory } from '../image/blob-store.ts';
 
 /**
  * What a destination has received, one blob store a migration, so that all of it goes at once when the migration is
@@ -23,6 +23,22 @@ export class ContentStores {
       store.catch(() => this.#stores.delete(uid));
     }
     return store;
+  }
+
+  /** @throws ImageError `digest-mismatch` for the first blob that is damaged */
+  async verify(uid: string): Promise<void> {
+    await (await this.of(uid)).verifyAll();
+  }
+
+  /** Where the store of a migration is, opened. */
+  async directoryOf(uid: string): Promise<string> {
+    await this.of(uid);
+    return this.#path(uid);
+  }
+
+  /** Where the blobs of a migration lie. */
+  blobsOf(uid: string): string {
+    return blobsDirectory(this.#path(uid));
   }
 
   async remove(uid: string): Promise<void> {

@@ -20,7 +20,7 @@ interface Place {
 }
 
 /** `TOKEN/PART`: the token is the right to it, the part a container or the volumes. */
-function locate(ports: RegistryPorts, repository: string): Place | undefined {
+function locate(ports: Pick<RegistryPorts, 'targets'>, repository: string): Place | undefined {
   const [token = '', part = '', ...rest] = repository.split('/');
   const found = rest.length === 0 ? ports.targets.find(token) : undefined;
   return found && (part === volumesRepository || Object.hasOwn(found.record.containers, part)) ? { ...found, part } : undefined;
@@ -65,12 +65,15 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
   };
 }
 
+/** The migration that takes in what is sent to a repository, if any does. */
+export function takesIn(ports: Pick<RegistryPorts, 'targets'>, repository: string): Place | undefined {
+  const place = locate(ports, repository);
+  return place?.record.state === 'Prepared' ? place : undefined;
+}
+
 /** What other agents push to: only repositories of migrations that are prepared and not yet complete. */
 export function pushBackend(ports: RegistryPorts): RegistryBackend {
-  const open = (repository: string) => {
-    const place = locate(ports, repository);
-    return place?.record.state === 'Prepared' ? place : undefined;
-  };
+  const open = (repository: string) => takesIn(ports, repository);
   return {
     resolveManifest: async () => undefined,
     async openBlob(repository, digest) {

@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { createRegistryHandler } from '../image/registry-server.ts';
@@ -7,17 +7,24 @@ import { secretNames } from '../kube/certificates.ts';
 import { KubeClient } from '../kube/client.ts';
 import { loadConfig } from '../kube/config.ts';
 import { watchTlsSecret } from '../kube/tls-secret.ts';
+import type { CheckpointWay } from '../plan/room.ts';
 import { messageOf } from '../util/errors.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
+import { checkpointer, memoryCheckpointer } from './checkpointer.ts';
 import { ContainerdRuntime } from './containerd/runtime.ts';
 import { ContentStores } from './content.ts';
+import { readCpu } from './cpu.ts';
 import { ensureCriuConfig } from './criu-config.ts';
+import { ensureCriuHook } from './criu-hook.ts';
+import { freeBytes } from './disk.ts';
 import { KeptVolumes } from './kept-volumes.ts';
 import { Kubelet } from './kubelet.ts';
+import { MemoryServer } from './memory-server.ts';
+import { listen, plainServer, secure } from './mutual-tls.ts';
 import { Records } from './records.ts';
-import { pullBackend, pushBackend } from './registry.ts';
+import { pullBackend, pushBackend, takesIn } from './registry.ts';
 import type { Runtime } from './runtime.ts';
-import { agentApi, agentServer, loopbackServer, secure } from './server.ts';
+import { agentApi, agentServer } from './server.ts';
 import { Shipper, type TransferRegistry } from './ship.ts';
 import { type Forgotten, SourceKeeper, type SourceRecord } from './source.ts';
 import { TargetKeeper, type TargetRecord } from './target.ts';
@@ -27,8 +34,9 @@ export interface AgentOptions {
   namespace: string;
   /** This node's own address: where the kubelet listens, and other agents reach this one. */
   hostIp: string;
-  /** Ports: for the controller and other agents, for this node's kubelet on the loopback, for probes and metrics. */
+  /** Ports: for the controller and other agents, for the memory they send, for this node's kubelet on the loopback, for probes and metrics. */
   port: number;
+  memoryPort: number;
   registryPort: number;
   probesPort: number;
   kubeletPort: number;
@@ -37,8 +45,11 @@ export interface AgentOptions {
   kubeletDirectory: string;
   /** containerd's state directory, with its socket. */
   containerdState: string;
+  /** containerd's root directory, where its shims have CRIU write. */
+  containerdRoot: string;
   stateDirectory: string;
   criuConfig: string;
+  checkpoint: CheckpointWay;
   registry: TransferRegistry | undefined;
 }
 
@@ -51,22 +62,33 @@ const retractDeadline = 10_000;
 /** How often what nobody needs any more is looked for. Milliseconds. */
 const sweepInterval = 30_000;
 
+/** After the logs of restores could not be watched. Milliseconds. */
+const failuresRetry = 60_000;
+
 /** Runs the node's agent until the signal aborts. */
 export async function runAgent(options: AgentOptions, log: Logger, signal: AbortSignal): Promise<void> {
-  const added = await ensureCriuConfig(options.criuConfig);
+  // Beside the configuration that names it: CRIU fails without it, so it has to stay as long, also when podferry is gone.
+  const hook = join(dirname(options.criuConfig), 'podferry-hook');
+  const beside = options.checkpoint === 'runtime';
+  if (beside) await ensureCriuHook(hook);
+  const added = await ensureCriuConfig(options.criuConfig, beside ? hook : undefined);
   if (added.length) log.info({ path: options.criuConfig, added }, 'CRIU of this node was told how to treat connections and deleted files');
 
-  const runtime = new ContainerdRuntime(options.containerdState);
+  const runtime = new ContainerdRuntime(options.containerdState, options.containerdRoot);
   const client = new KubeClient(loadConfig(), { userAgent: 'podferry-agent' });
   const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the certificate');
   const certificate = watchTlsSecret(
     client,
     options.namespace,
     secretNames.agent,
-    (material) => server?.setSecureContext(secure(material)),
+    (material) => {
+      server?.setSecureContext(secure(material));
+      memory?.renew(material);
+    },
     onError,
   );
   let server: ReturnType<typeof agentServer> | undefined;
+  let memory: MemoryServer | undefined;
   const problems = { runtime: 'not asked yet' as string | undefined };
   const metrics = newMetrics();
   const probes = await serveProbes(options.probesPort, options.hostIp, metrics, {
@@ -88,19 +110,32 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     registry: options.registry,
     kubeletDirectory: options.kubeletDirectory,
   });
-  const contents = new ContentStores(join(options.stateDirectory, 'content'));
+  const content = join(options.stateDirectory, 'content');
+  const contents = new ContentStores(content);
   const keptVolumes = new KeptVolumes(join(options.stateDirectory, 'volumes'), options.kubeletDirectory);
+  const checkpoints = join(options.stateDirectory, 'checkpoints');
+  const checkpoint = { runtime, kubelet, way: options.checkpoint, directory: checkpoints, timeout: checkpointTimeout };
+  const dumps = beside ? memoryCheckpointer(checkpoint) : undefined;
   const now = () => Date.now();
 
   const sources = new SourceKeeper(
     {
       runtime,
-      checkpoint: ({ namespace, pod }, container) =>
-        kubelet.checkpoint(namespace, pod, container, checkpointTimeout, AbortSignal.timeout(checkpointTimeout * 1000)),
-      ship: (request, container, path, progress, stop) => shipper.archive(request, container, path, progress, stop),
-      shipVolumes: (uid, request, progress, stop) =>
-        shipper.volumes(request, (volume) => keptVolumes.pack(uid, request, volume, stop), progress, stop),
+      way: options.checkpoint,
+      // The kubelet's archives lie in its own directory.
+      freeBytes: () => freeBytes(options.checkpoint === 'runtime' ? checkpoints : options.kubeletDirectory),
+      checkpoint: checkpointer(checkpoint),
+      ...(dumps && {
+        ahead: {
+          checkpoint: dumps,
+          ship: (request, container, memory, flow, stop) => shipper.memory(request, container, memory, flow, stop),
+        },
+      }),
+      ship: (request, container, archive, flow, stop) => shipper.archive(request, container, archive, flow, stop),
+      shipVolumes: (uid, request, before, flow, stop) =>
+        shipper.volumes(request, before, (volume) => keptVolumes.pack(uid, request, volume, stop), flow, stop),
       removeVolumes: (uid) => keptVolumes.remove(uid),
+      removeCheckpoints: (uid) => rm(join(checkpoints, uid), { recursive: true, force: true }),
       now,
     },
     new Records<SourceRecord>(join(options.stateDirectory, 'sources')),
@@ -118,7 +153,11 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
         shipper
           .retract(request, token, AbortSignal.timeout(retractDeadline))
           .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'a checkpoint could not be removed from the registry')),
+      verifyContent: (uid) => contents.verify(uid),
       removeContent: (uid) => contents.remove(uid),
+      freeBytes: () => freeBytes(content),
+      contentDirectory: (uid) => (beside ? contents.blobsOf(uid) : undefined),
+      memoryPort: options.memoryPort,
       now,
     },
     new Records<TargetRecord>(join(options.stateDirectory, 'targets')),
@@ -133,15 +172,27 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     log.error({ ...request, error: messageOf(error) }, 'the registry failed');
   const push = createRegistryHandler(pushBackend(ports), { onError: report });
   const pull = createRegistryHandler(pullBackend(ports), { onError: report });
-  server = agentServer(agentApi(sources, targets, log), push, certificate.current ?? tls);
-  const loopback = loopbackServer(pull);
-  await Promise.all([listen(server, options.port, undefined), listen(loopback, options.registryPort, '127.0.0.1')]);
+  server = agentServer(
+    agentApi(sources, targets, () => readCpu(), log),
+    push,
+    certificate.current ?? tls,
+  );
+  const loopback = plainServer(pull);
+  const directoryOf = async (repository: string) => {
+    const place = takesIn(ports, repository);
+    return place && contents.directoryOf(place.uid);
+  };
+  if (beside) memory = await MemoryServer.start({ port: options.memoryPort, tls: certificate.current ?? tls, directoryOf }, log);
+  await Promise.all([listen(server, options.port), listen(loopback, options.registryPort, '127.0.0.1')]);
   log.info({ port: options.port, registry: `localhost:${options.registryPort}` }, 'the agent is ready');
 
   await Promise.all([
-    followStarts(runtime, targets, log, signal, (problem) => {
+    memory && Promise.race([memory.failed, aborted(signal)]),
+    followStarts(runtime, targets, log, signal, (problem, broken) => {
       problems.runtime = problem;
+      if (broken) sources.runtimeLost();
     }),
+    followFailures(runtime, targets, log, signal),
     every(
       sweepInterval,
       signal,
@@ -154,7 +205,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
 
   // A pod that is frozen stays so, and its lease runs on: the next agent of this node takes it up.
   await sources.stop();
-  await Promise.all([push.close(), pull.close()]);
+  await Promise.all([push.close(), pull.close(), memory?.close()]);
   for (const open of [server, loopback]) {
     open.close();
     open.closeAllConnections();
@@ -163,28 +214,47 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   runtime.close();
 }
 
-/** Sees containers start, also those that started while nobody looked. */
+/** Sees containers start, also those that started while nobody looked; and tells when the runtime goes away (`broken`). */
 async function followStarts(
   runtime: Runtime,
   targets: TargetKeeper,
   log: Logger,
   signal: AbortSignal,
-  state: (problem: string | undefined) => void,
+  state: (problem: string | undefined, broken?: boolean) => void,
 ): Promise<void> {
   while (!signal.aborted) {
     const catchUp = catchUpStarts(runtime, targets, signal).then(
       () => state(undefined),
       (error: unknown) => state(`containerd does not answer: ${messageOf(error)}`),
     );
+    // A failure of ours in between says nothing of the runtime.
+    let ours = false;
     try {
-      for await (const start of runtime.starts(signal)) await targets.started(start);
+      for await (const start of runtime.starts(signal)) {
+        ours = true;
+        await targets.started(start);
+        ours = false;
+      }
+      state('containerd ended its events', true);
     } catch (error) {
       if (signal.aborted) return;
-      state(`containerd does not answer: ${messageOf(error)}`);
+      state(`containerd does not answer: ${messageOf(error)}`, !ours);
       log.warn({ error: messageOf(error) }, 'the events of the runtime broke off; asking again');
     }
     await catchUp;
     await sleep(500, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** Sees restores fail. It only helps to say why, so that an agent which cannot does all else. */
+async function followFailures(runtime: Runtime, targets: TargetKeeper, log: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      for await (const failure of runtime.failedRestores(() => targets.awaited().length > 0, signal)) targets.restoreFailed(failure);
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, 'why CRIU cannot restore something will not be seen on this node; tried again');
+      await sleep(failuresRetry, undefined, { signal }).catch(() => undefined);
+    }
   }
 }
 
@@ -215,16 +285,10 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-function listen(
-  server: {
-    listen: (port: number, host: string | undefined, done: () => void) => unknown;
-    once: (event: 'error', handler: (error: Error) => void) => unknown;
-  },
-  port: number,
-  host: string | undefined,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => resolve());
+/** Resolves when it is. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 }

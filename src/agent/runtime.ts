@@ -21,6 +21,12 @@ export interface ContainerStart {
   at: string;
 }
 
+/** A restore that did not succeed. */
+export interface FailedRestore extends Omit<ContainerStart, 'at'> {
+  /** What CRIU wrote down about it. */
+  log: string;
+}
+
 export interface StoredContent {
   digest: string;
   size: number;
@@ -42,9 +48,29 @@ export interface Runtime {
   podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined>;
   /** Whether any container, or the sandbox, of a pod of that name has a live task. */
   isAlive(namespace: string, pod: string, signal: AbortSignal): Promise<boolean>;
+  /**
+   * About what CRIU would write of the container's memory, bytes: anonymous and shared memory as its cgroup counts them now,
+   * page cache not. Files in tmpfs count where the container wrote them; what is swapped out does not. Undefined when the runtime
+   * cannot say.
+   *
+   * @throws Error when the runtime does not answer
+   */
+  memoryOf(id: string, signal: AbortSignal): Promise<number | undefined>;
   /** Stops every process of the container; nothing happens to one that is paused already. */
   pause(id: string, signal: AbortSignal): Promise<void>;
-  /** Lets it go on; nothing happens to one that runs or is gone. */
+  /**
+   * Runs a checkpoint of the container while the runtime knows the container's image by the name that the container was
+   * made with. An image has as many names as pods called it by, and the one a container got may be removed while it runs.
+   */
+  withImageOf<T>(id: string, checkpoint: () => Promise<T>): Promise<T>;
+  /**
+   * Writes a checkpoint of the container into an empty directory, laid out as the kubelet's archive is, for runtimes that
+   * can do so with fewer copies than by the kubelet. The images in `checkpoint/` may be read while they grow.
+   */
+  checkpointInto?(id: string, directory: string, signal: AbortSignal): Promise<void>;
+  /** Writes CRIU's images of a container that runs on; it stands still for no longer than that takes. They may be read while they grow. */
+  checkpointMemory?(id: string, directory: string, signal: AbortSignal): Promise<void>;
+  /** Lets it go on, also while the runtime itself is away; nothing happens to one that runs or is gone. */
   resume(id: string, signal: AbortSignal): Promise<void>;
   /** The starts of containers from now on, until the signal aborts; ends with an error when the runtime goes away. */
   starts(signal: AbortSignal): AsyncIterable<ContainerStart>;
@@ -59,7 +85,13 @@ export interface Runtime {
    * Containers that run are not touched, and content that another image has stays.
    */
   removeImages(which: { digest: string } | { prefix: string }, signal: AbortSignal): Promise<void>;
-  /** What the runtime wrote down about a checkpoint or restore that failed. */
+  /**
+   * Restores that fail from now on, until the signal aborts. They are only looked for while some are `wanted`.
+   *
+   * @throws Error when they cannot be seen on this node
+   */
+  failedRestores(wanted: () => boolean, signal: AbortSignal): AsyncIterable<FailedRestore>;
+  /** What the runtime wrote down about a checkpoint that failed. */
   criuLog(containerId: string): Promise<string | undefined>;
   close(): void;
 }

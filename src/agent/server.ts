@@ -1,12 +1,11 @@
-import { createServer as createPlainServer, type IncomingMessage, type Server as PlainServer, type ServerResponse } from 'node:http';
-import { createServer, type Server } from 'node:https';
-import type { TLSSocket } from 'node:tls';
+import type { Server } from 'node:https';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'pino';
-import type { AgentRecords, SourceRequest, TargetRequest } from '../api/agent.ts';
+import type { AgentRecords, NodeCpu, SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import type { RegistryHandler } from '../image/registry-server.ts';
 import { messageOf } from '../util/errors.ts';
+import { mutualServer } from './mutual-tls.ts';
 import type { AgentTls } from './ship.ts';
 import type { SourceKeeper } from './source.ts';
 import type { TargetKeeper } from './target.ts';
@@ -15,7 +14,7 @@ import type { TargetKeeper } from './target.ts';
 const longestWait = 60_000;
 
 /** The controller's way in: goals are set (PUT), views are read (GET, with `revision` and `wait` for the next change), records removed (DELETE). */
-export function agentApi(sources: SourceKeeper, targets: TargetKeeper, log: Logger): Express {
+export function agentApi(sources: SourceKeeper, targets: TargetKeeper, cpu: () => Promise<NodeCpu>, log: Logger): Express {
   const app = express();
   app.disable('x-powered-by');
   app.param('uid', (_request, response, next, uid: string) => {
@@ -26,6 +25,9 @@ export function agentApi(sources: SourceKeeper, targets: TargetKeeper, log: Logg
 
   app.get('/v1/records', (_request, response) => {
     response.json({ sources: sources.list(), targets: targets.list() } satisfies AgentRecords);
+  });
+  app.get('/v1/cpu', async (_request, response) => {
+    response.json(await cpu());
   });
   for (const [path, keeper] of [
     ['/v1/sources/:uid', sources],
@@ -63,43 +65,13 @@ function goneSignal(response: Response): AbortSignal {
   return gone.signal;
 }
 
-/**
- * Mutually authenticated TLS. Who may do what follows from the name in the peer's certificate: the controller sets goals
- * (`/v1`), other agents push checkpoints (`/v2`).
- */
+/** The controller sets goals (`/v1`), other agents push checkpoints (`/v2`). */
 export function agentServer(api: Express, push: RegistryHandler, tls: AgentTls): Server {
-  const server = createServer(
-    { ...secure(tls), requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' },
-    (request, response) => {
-      const names = (request.socket as TLSSocket).getPeerCertificate().subjectaltname?.split(', ') ?? [];
-      const path = request.url ?? '';
-      if (path.startsWith('/v1/') && names.includes(`DNS:${tlsNames.controller}`)) return api(request as Request, response as Response);
-      if (path.startsWith('/v2/') && names.includes(`DNS:${tlsNames.agent}`)) return push(request, response);
-      return refuse(request, response, `the certificate of ${names.join(', ') || 'nobody'} does not allow ${path}`);
-    },
-  );
-  return unhurried(server);
-}
-
-/** What node:tls wants of the material; also for `setSecureContext` when it is renewed. */
-export function secure({ ca, cert, key }: AgentTls) {
-  return { ca, cert, key };
-}
-
-/** Plain HTTP for this node's kubelet and runtime only; has to be bound to the loopback. */
-export function loopbackServer(pull: RegistryHandler): PlainServer {
-  return unhurried(createPlainServer(pull));
-}
-
-/** Node.js ends requests that take longer than 5 min to arrive; a checkpoint may. */
-function unhurried<Kind extends PlainServer | Server>(server: Kind): Kind {
-  server.requestTimeout = 0;
-  server.keepAliveTimeout = 60_000;
-  server.headersTimeout = 61_000;
-  return server;
-}
-
-function refuse(request: IncomingMessage, response: ServerResponse, error: string): void {
-  request.resume();
-  response.writeHead(403, { 'content-type': 'application/json' }).end(JSON.stringify({ error }));
+  return mutualServer(tls, (peer, request, response) => {
+    const path = request.url ?? '';
+    if (path.startsWith('/v1/') && peer.has(`DNS:${tlsNames.controller}`)) api(request as Request, response as Response);
+    else if (path.startsWith('/v2/') && peer.has(`DNS:${tlsNames.agent}`)) push(request, response);
+    else return false;
+    return true;
+  });
 }

@@ -1,17 +1,23 @@
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
+import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
 import { rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
 import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
 import { checkpointConfig, copyImage, pushCheckpointImage } from '../image/checkpoint-image.ts';
+import { digestOf } from '../image/digest.ts';
 import { credentialsFor } from '../image/docker-config.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import { RegistryClient } from '../image/registry-client.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
+import { paced } from '../util/pace.ts';
 import type { PackedVolume } from './kept-volumes.ts';
+import { keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
+import { type PagesRoute, shipPages } from './ship-directory.ts';
+import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
 import { emptyDirPath } from './volumes.ts';
 
@@ -45,10 +51,10 @@ export interface ShipperOptions {
 /** Where one migration's images go or come from. */
 interface Route {
   client: RegistryClient;
+  /** For memory, where that goes to another port. */
+  memory?: RegistryClient;
   repository(part: string): string;
 }
-
-type Progress = (bytes: number) => void;
 
 /**
  * Moves archives and volumes between nodes as OCI images: straight to the destination's agent, or by way of a registry.
@@ -66,37 +72,94 @@ export class Shipper {
    *
    * @throws ArchiveError when it is damaged or lacks what a restore needs, ImageError when it does not get through
    */
-  async archive(request: SourceRequest, container: string, path: string, onProgress: Progress, signal: AbortSignal) {
+  async archive(
+    request: SourceRequest,
+    container: string,
+    { path, whole, before, layers = [] }: ArchiveToShip,
+    flow: Flow,
+    signal: AbortSignal,
+  ): Promise<Shipped> {
     const { rootfsImageRef } = request.containers.find(({ name }) => name === container) ?? {};
-    return this.#along(request, signal, async ({ client, repository }) => {
-      const input = createReadStream(path, { highWaterMark: bulkHighWaterMark });
+    const { contentDirectory } = request.destination;
+    return this.#along(request, signal, async ({ client, memory = client, repository }) => {
+      const isDirectory = (await stat(path)).isDirectory();
+      const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? request.transfer === 'Direct');
+      const pagesRoute = { client: memory, repository: repository(container), flow, signal };
+      const ahead = beside ? layers : [];
+      const pages = beside ? await shipNew(path, whole, ahead, pagesRoute) : undefined;
+      await whole;
+      const input = !isDirectory
+        ? createReadStream(path, { highWaterMark: bulkHighWaterMark })
+        : pages && contentDirectory
+          ? await packWithoutPages(path, pages, contentDirectory, ahead)
+          : packCheckpoint(path);
       const { output, summary } = rewriteArchive(input, {
         ...(rootfsImageRef ? { rootfsImageRef } : {}),
         containerName: container,
+        ...(pages ? { pagesBeside: pages } : {}),
+        // What was shipped in another way cannot be compared.
+        ...(before?.checksum !== undefined && (before.beside ?? false) === beside && !before.incremental
+          ? { checksum: before.checksum }
+          : {}),
         signal,
       });
+      const sent = pages ? pagesSize(pages) : 0;
       const pushed = await pushCheckpointImage(client, {
         repository: repository(container),
         tag: restoreTag,
         containerName: container,
-        archive: output,
-        onProgress,
+        archive: paced(output, flow.pace, signal),
+        onProgress: (bytes) => flow.progress(sent + bytes),
         signal,
       });
-      await summary;
-      return { digest: pushed.manifestDigest, bytes: pushed.layerBytes };
+      const { checksum } = await summary;
+      return {
+        digest: pushed.manifestDigest,
+        bytes: sent + pushed.layerBytes,
+        checksum,
+        ...(beside ? { beside } : {}),
+        ...(ahead.length > 0 ? { incremental: true } : {}),
+      };
     });
   }
 
-  /** The emptyDir volumes, a layer each, as one image. */
-  async volumes(request: SourceRequest, pack: (volume: string) => PackedVolume, onProgress: Progress, signal: AbortSignal) {
+  /** Sends the memory of a dump of a container that runs on, or what of it is new since the last one. */
+  async memory(
+    request: SourceRequest,
+    container: string,
+    { path, whole, layers }: MemoryToShip,
+    flow: Flow,
+    signal: AbortSignal,
+  ): Promise<WarmLayer> {
+    return this.#along(request, signal, async ({ client, memory = client, repository }) => {
+      const pages = await shipNew(path, whole, layers, { client: memory, repository: repository(container), flow, signal });
+      if (layers.length === 0) await keepMaps(path);
+      return { path, pages: Object.fromEntries(pages), bytes: pagesSize(pages), memory: await memoryOf(path) };
+    });
+  }
+
+  /**
+   * The emptyDir volumes, a layer each, as one image.
+   *
+   * @throws Error when they are not those of the `before`, if that is given
+   */
+  async volumes(
+    request: SourceRequest,
+    before: Shipped | undefined,
+    pack: (volume: string) => PackedVolume,
+    { progress, pace }: Flow,
+    signal: AbortSignal,
+  ): Promise<Shipped> {
     return this.#along(request, signal, async ({ client, repository }) => {
       const name = repository(volumesRepository);
       const layers: (BlobInfo & { volume: string })[] = [];
       for (const volume of request.volumes) {
         const before = layers.reduce((sum, layer) => sum + layer.size, 0);
         const { output, done } = pack(volume);
-        const layer = await client.uploadBlob(name, output, { signal, onProgress: (bytes) => onProgress(before + bytes) });
+        const layer = await client.uploadBlob(name, paced(output, pace, signal), {
+          signal,
+          onProgress: (bytes) => progress(before + bytes),
+        });
         await done;
         layers.push({ ...layer, volume });
       }
@@ -112,7 +175,10 @@ export class Shipper {
           annotations: { [volumeAnnotation]: volume },
         })),
       };
-      const digest = await client.putManifest(name, restoreTag, Buffer.from(JSON.stringify(manifest)), mediaTypes.manifest, { signal });
+      const document = Buffer.from(JSON.stringify(manifest));
+      if (before && digestOf(document) !== before.digest)
+        throw new Error('the copy that was kept of the volumes is not what was shipped first: its disk is to be mistrusted');
+      const digest = await client.putManifest(name, restoreTag, document, mediaTypes.manifest, { signal });
       return { digest, bytes: layers.reduce((sum, layer) => sum + layer.size, 0) };
     });
   }
@@ -160,19 +226,16 @@ export class Shipper {
   }
 
   #along<Value>(request: SourceRequest, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
-    const { address, repository: token } = request.destination;
+    const { address, memoryPort, repository: token } = request.destination;
     if (request.transfer === 'Registry') return this.#throughRegistry(token, signal, work);
     const { ca, cert, key } = this.#options.tls();
-    const client = new RegistryClient({
-      registry: address,
-      scheme: 'https',
-      ca,
-      clientCert: cert,
-      clientKey: key,
-      servername: tlsNames.agent,
-      signal,
+    const clientOf = (registry: string) =>
+      new RegistryClient({ registry, scheme: 'https', ca, clientCert: cert, clientKey: key, servername: tlsNames.agent, signal });
+    const route = { repository: (part: string) => `${token}/${part}` };
+    return using(clientOf(address), (client) => {
+      if (memoryPort === undefined) return work({ ...route, client });
+      return using(clientOf(address.replace(/:\d+$/, `:${memoryPort}`)), (memory) => work({ ...route, client, memory }));
     });
-    return using(client, (opened) => work({ client: opened, repository: (part) => `${token}/${part}` }));
   }
 
   async #throughRegistry<Value>(token: string, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
@@ -192,6 +255,14 @@ export class Shipper {
     });
     return using(client, (opened) => work({ client: opened, repository: (part) => `${prefix}${token}/${part}` }));
   }
+}
+
+/** All of a dump's memory while CRIU writes it, or, where some was sent ahead, what changed since. */
+async function shipNew(path: string, whole: Promise<void>, layers: WarmLayer[], route: PagesRoute): Promise<Pages> {
+  const parent = layers.at(-1);
+  if (!parent) return shipPages(path, whole, route);
+  await whole;
+  return shipChanges(path, parent.path, route);
 }
 
 /** The images of a migration: one a container, and one for the volumes. */

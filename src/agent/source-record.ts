@@ -1,5 +1,7 @@
 import type { SourceErrorStep, SourceRequest, SourceState } from '../api/agent.ts';
+import type { CheckpointWay } from '../plan/room.ts';
 import { messageOf } from '../util/errors.ts';
+import type { TokenBucket } from '../util/pace.ts';
 import type { Runtime } from './runtime.ts';
 
 /** What a source's agent must remember of a migration. */
@@ -12,34 +14,114 @@ export interface SourceRecord {
   /** The containers as they were when they were paused; archives are only good while these very processes stay so. */
   frozen: { id: string; name: string; pid: number }[];
   archives: Record<string, { path: string; bytes: number }>;
-  shipped: Record<string, { digest: string; bytes: number }>;
+  shipped: Record<string, Shipped>;
+  /** What was sent ahead of each container while it ran, the first round first. */
+  warm?: Record<string, WarmLayer[]>;
   error?: { step: SourceErrorStep; message: string };
   /** The held processes are gone although nobody of podferry ended them; why. */
   lost?: string;
+  /** Why the last try to ship the archives for a return failed. */
+  returnFailure?: string;
+}
+
+/** A round of memory sent ahead. */
+export interface WarmLayer {
+  /** Directory with the page maps as the destination needs them (`mapsDirectory`), and, of the last round, with CRIU's images. */
+  path: string;
+  /** The files of memory as the destination has them, without what an earlier round had already. */
+  pages: Record<string, { digest: string; size: number }>;
+  /** What was sent, and what CRIU wrote. Bytes. */
+  bytes: number;
+  memory: number;
+}
+
+/** What was shipped of a container, or of the volumes. */
+export interface Shipped {
+  digest: string;
+  bytes: number;
+  /** CRC-32 of the archive as it was read from the disk: what is shipped later has to be the same. */
+  checksum?: number;
+  /** The memory was shipped beside the archive. */
+  beside?: boolean;
+  /** It says only what changed since what was sent ahead, so that a whole one is another. */
+  incremental?: boolean;
+}
+
+/** A checkpoint under way. */
+export interface Checkpointing {
+  /** Path of the archive, a tar or a directory of the same layout: there already, or growing. Rejects as `whole` does. */
+  archive: Promise<string>;
+  /** Resolves when nothing is written to it any more. */
+  whole: Promise<void>;
+}
+
+export interface ArchiveToShip {
+  path: string;
+  /** As in `Checkpointing`. */
+  whole: Promise<void>;
+  /** What was shipped before; it has to be the same. */
+  before?: Shipped;
+  /** What was sent ahead of it; only what changed since travels. */
+  layers?: WarmLayer[];
+}
+
+/** Memory of a container that runs on, to be sent ahead. */
+export interface MemoryToShip {
+  path: string;
+  /** As in `Checkpointing`. */
+  whole: Promise<void>;
+  layers: WarmLayer[];
+}
+
+/** How a part is sent. */
+export interface Flow {
+  /** Bytes that have passed so far. */
+  progress(bytes: number): void;
+  /** What it shares with the migration's other parts. */
+  pace: TokenBucket;
+}
+
+/** How the work tells its keeper of what it has come to. */
+export interface WorkHooks {
+  /** Resolves when the record, as it is now, would survive a power cut. */
+  save(): Promise<void>;
+  /** Bytes of a part that have passed so far. */
+  progress(part: string, bytes: number): void;
+  /** All containers are paused. */
+  frozen(): void;
+  /** Tells those who look after the node. */
+  note(message: string): void;
+  pace: TokenBucket;
 }
 
 /** How the source's keeper reaches the world; real in `run.ts`. */
 export interface SourcePorts {
   runtime: Runtime;
-  /** Ends within the time the request allows. */
-  checkpoint(request: SourceRequest, container: string): Promise<string>;
-  ship(
-    request: SourceRequest,
-    container: string,
-    archive: string,
-    progress: (bytes: number) => void,
-    signal: AbortSignal,
-  ): Promise<{ digest: string; bytes: number }>;
-  /** From the pod's directories, or, when the pod is gone, from the copy that was kept of them (`keepVolumes`). */
-  shipVolumes(
-    uid: string,
-    request: SourceRequest,
-    progress: (bytes: number) => void,
-    signal: AbortSignal,
-  ): Promise<{ digest: string; bytes: number }>;
+  /** By whom containers are checkpointed here. */
+  way: CheckpointWay;
+  /** What is free where that writes, bytes; undefined when it cannot be told. */
+  freeBytes(): number | undefined;
+  /** Begins the checkpoint of a paused container; ends within the time the request allows, and not before. */
+  checkpoint(uid: string, request: SourceRequest, container: { id: string; name: string }): Checkpointing;
+  /** Sends memory ahead; left out: this node cannot. */
+  ahead?: {
+    /** Begins a dump of a container that runs on. */
+    checkpoint(uid: string, container: { id: string; name: string }): Promise<{ path: string; whole: Promise<void> }>;
+    ship(request: SourceRequest, container: string, memory: MemoryToShip, flow: Flow, signal: AbortSignal): Promise<WarmLayer>;
+  };
+  ship(request: SourceRequest, container: string, archive: ArchiveToShip, flow: Flow, signal: AbortSignal): Promise<Shipped>;
+  /** From the pod's directories, or, for a return, from the copy that was kept of them (`keepVolumes`), which has to be what was shipped `before`. */
+  shipVolumes(uid: string, request: SourceRequest, before: Shipped | undefined, flow: Flow, signal: AbortSignal): Promise<Shipped>;
   /** Removes that copy. */
   removeVolumes(uid: string): Promise<void>;
+  /** Removes what checkpoints of this migration have written where they may be followed, whole or not. */
+  removeCheckpoints(uid: string): Promise<void>;
   now(): number;
+}
+
+/** Whether the destination takes memory beside an archive, where the checkpoint is a directory (ship.ts). */
+export function goesBeside({ transfer, destination }: SourceRequest): boolean {
+  return transfer === 'Direct' && destination.contentDirectory !== undefined;
 }
 
 /** Key of `shipped` for the volumes, which are one image beside the containers'; no container can be named so. */

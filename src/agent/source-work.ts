@@ -1,66 +1,95 @@
-import { open, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { SourceState } from '../api/agent.ts';
+import { failureIn } from '../plan/criu-advice.ts';
 import { messageOf } from '../util/errors.ts';
+import { TokenBucket } from '../util/pace.ts';
+import { sync } from './disk.ts';
+import { memoryOfPod } from './memory-of-pod.ts';
+import { Rates } from './rates.ts';
+import { assertRoom } from './room.ts';
 import type { RunningContainer } from './runtime.ts';
-import { type SourcePorts, type SourceRecord, step, volumesKey } from './source-record.ts';
+import {
+  type ArchiveToShip,
+  type Flow,
+  type SourcePorts,
+  type SourceRecord,
+  StepError,
+  step,
+  volumesKey,
+  type WorkHooks,
+} from './source-record.ts';
+import { WarmRounds } from './warm-rounds.ts';
 
-/** How the work tells its keeper of what it has come to. */
-export interface WorkHooks {
-  /** Resolves when the record, as it is now, would survive a power cut. */
-  save(): Promise<void>;
-  /** Bytes of a part that have passed so far. */
-  progress(part: string, bytes: number): void;
-  /** All containers are paused. */
-  frozen(): void;
-}
+/**
+ * What CRIU says when a process could not be seized at this very moment, but could at the next: it was frozen between
+ * vfork and exec (its parent sleeps in the kernel, not in the freezer). Measured with CRIU 4.2.1 and cgroup v1.
+ */
+const passing = /Unseizable non-zombie/;
+
+/** How often a pod is frozen at most until its checkpoint succeeds. */
+const freezes = 3;
+
+/** Containers that are dumped at the same time: a dump keeps a core busy for the most part, and waits for the kernel for the rest. */
+const dumpsAtOnce = Math.max(2, availableParallelism());
+
+/** How long the pod goes on between two of them. Milliseconds. */
+const pauseBetween = 50;
 
 /** Freezes, checkpoints and ships one pod; every step finds what an earlier process had done already. */
 export class SourceWork {
   readonly #ports: SourcePorts;
+  readonly #rates = new Rates();
+  readonly #warm: WarmRounds;
 
   constructor(ports: SourcePorts) {
     this.#ports = ports;
+    this.#warm = new WarmRounds(ports, this.#rates);
   }
 
   /** @throws StepError */
   async run(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
-    const { request } = record;
     /** A step on the way is done, unless the way was given up meanwhile. */
     const reach = async (state: SourceState) => {
       signal.throwIfAborted();
       record.state = state;
       await hooks.save();
     };
-    await step('freeze', async () => {
-      if (record.state !== 'Freezing') return this.assertFrozen(record, signal);
-      await this.#freeze(record, hooks, signal);
-      await reach('Frozen');
-    });
-    // One after the other: a container's dump keeps a core busy, and the runtime walks its whole root file system.
-    for (const { name } of request.containers) {
-      if (Object.hasOwn(record.archives, name)) continue;
-      signal.throwIfAborted();
-      const path = await step('checkpoint', () => this.#checkpoint(record, name));
-      record.archives[name] = { path, bytes: (await stat(path)).size };
-      await hooks.save();
+    for (let tries = 1; ; tries++) {
+      await step('freeze', async () => {
+        if (record.state !== 'Freezing') return this.assertFrozen(record, signal);
+        await this.#freeze(uid, record, hooks, signal);
+        await reach('Frozen');
+      });
+      try {
+        await this.#checkpointAndShip(uid, record, () => reach('Checkpointed'), hooks, signal);
+        break;
+      } catch (error) {
+        if (tries === freezes || !(error instanceof StepError) || error.step !== 'checkpoint' || !passing.test(messageOf(error)))
+          throw error;
+        await step('freeze', () => this.#thaw(uid, record, reach, signal));
+      }
     }
-    await reach('Checkpointed');
-    await step('ship', async () => {
-      await together(signal, (stop) => [
-        ...request.containers.map(({ name }) => this.#ship(record, name, hooks, stop)),
-        this.#shipVolumes(uid, record, hooks, stop),
-      ]);
-      await this.assertFrozen(record, signal);
-    });
+    await step('ship', () => this.assertFrozen(record, signal));
     await reach('Shipped');
   }
 
-  /** Ships the archives of a held pod once more, to where the record's request says now. */
+  /**
+   * Ships the archives of a held pod once more, to where the record's request says now.
+   *
+   * @throws Error when they are not what was shipped the first time
+   */
   async again(uid: string, record: SourceRecord, signal: AbortSignal): Promise<void> {
-    const { request, archives } = record;
-    await Promise.all([
-      ...Object.entries(archives).map(([name, { path }]) => this.#ports.ship(request, name, path, () => undefined, signal)),
-      ...(request.volumes.length ? [this.#ports.shipVolumes(uid, request, () => undefined, signal)] : []),
+    const { request, archives, shipped } = record;
+    await together(signal, (stop) => [
+      ...Object.entries(archives).map(async ([name, { path }]) => {
+        const before = shipped[name];
+        const archive = { path, whole: Promise.resolve(), ...(before ? { before } : {}) };
+        await this.#ports.ship(request, name, archive, unlimited(), stop);
+      }),
+      ...(request.volumes.length ? [this.#shipKeptVolumes(uid, record, stop)] : []),
     ]);
   }
 
@@ -81,28 +110,26 @@ export class SourceWork {
 
   /** Flushes the archives to the disk: from the hold on they are one of the two copies. */
   async sync(record: SourceRecord): Promise<void> {
-    await Promise.all(
-      Object.values(record.archives).map(async ({ path }) => {
-        await using file = await open(path, 'r');
-        await file.sync();
-      }),
-    );
+    await Promise.all(Object.values(record.archives).map(({ path }) => syncAll(path)));
   }
 
   async removeArchives(uid: string, record: SourceRecord): Promise<void> {
-    await this.#ports.removeVolumes(uid);
-    await Promise.all(Object.values(record.archives).map(({ path }) => rm(path, { force: true })));
+    await Promise.all([this.#ports.removeVolumes(uid), this.#ports.removeCheckpoints(uid)]);
+    await Promise.all(Object.values(record.archives).map(({ path }) => rm(path, { recursive: true, force: true })));
   }
 
-  async #freeze(record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
+  async #freeze(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     const { runtime } = this.#ports;
-    const { namespace, pod, podUid, containers: names } = record.request;
-    const containers = await runtime.containersOf(podUid, signal);
-    const wanted = names.map(({ name }) => {
-      const found = containers.find((container) => container.name === name);
-      if (!found) throw new Error(`container ${name} of pod ${namespace}/${pod} does not run in the runtime of this node`);
-      return found;
-    });
+    // Once frozen it is not looked at again: some of it is on the disk by then.
+    if (record.frozen.length === 0) {
+      const running = await this.#running(record, signal);
+      const memory = await memoryOfPod(runtime, running, signal);
+      if (memory !== undefined) await step('room', async () => assertRoom(this.#ports, record.request, memory));
+      record.frozen = running.map(({ id, name, pid }) => ({ id, name, pid }));
+      await hooks.save();
+      if (memory !== undefined) await this.#warm.run({ uid, record, hooks, signal }, running, memory);
+    }
+    const wanted = await this.#running(record, signal);
     // Remembered before the first pause: whoever takes over after a crash has to know what may be paused.
     record.frozen = wanted.map(({ id, name, pid }) => ({ id, name, pid }));
     await hooks.save();
@@ -114,33 +141,157 @@ export class SourceWork {
     hooks.frozen();
   }
 
-  /** Not cut off by a stop: the runtime would go on all the same, and its archive would be left without an owner. */
-  async #checkpoint(record: SourceRecord, name: string): Promise<string> {
-    try {
-      return await this.#ports.checkpoint(record.request, name);
-    } catch (error) {
-      const id = record.frozen.find((container) => container.name === name)?.id ?? '';
-      const log = await this.#ports.runtime.criuLog(id);
-      const lines = log?.split('\n').filter((line) => /Error/.test(line)) ?? [];
-      const said = lines.slice(0, 4).map((line) => line.trim());
-      throw new Error([`container ${name}: ${messageOf(error)}`, ...(said.length ? [`CRIU: ${said.join('; ')}`] : [])].join('; '), {
-        cause: error,
-      });
-    }
+  /** The containers that the request names. @throws Error when one does not run */
+  async #running({ request }: SourceRecord, signal: AbortSignal): Promise<RunningContainer[]> {
+    const { namespace, pod, podUid, containers: names } = request;
+    const containers = await this.#ports.runtime.containersOf(podUid, signal);
+    return names.map(({ name }) => {
+      const found = containers.find((container) => container.name === name);
+      if (!found) throw new Error(`container ${name} of pod ${namespace}/${pod} does not run in the runtime of this node`);
+      return found;
+    });
   }
 
-  async #ship(record: SourceRecord, name: string, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
-    const archive = record.archives[name];
-    if (!archive || Object.hasOwn(record.shipped, name)) return;
-    record.shipped[name] = await this.#ports.ship(record.request, name, archive.path, (bytes) => hooks.progress(name, bytes), signal);
+  /** What can be shipped while it is checkpointed is: nothing of the pod changes meanwhile. */
+  async #checkpointAndShip(
+    uid: string,
+    record: SourceRecord,
+    checkpointed: () => Promise<void>,
+    hooks: WorkHooks,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const names = record.request.containers.map(({ name }) => name);
+    const begun = new Map(names.map((name) => [name, Promise.withResolvers<ArchiveToShip>()]));
+    const checkpoints = async (stop: AbortSignal) => {
+      const one = async (name: string, { resolve }: PromiseWithResolvers<ArchiveToShip>) =>
+        resolve(await this.#checkpoint(uid, record, name, resolve, hooks, stop));
+      try {
+        await eachToItsEnd([...begun], dumpsAtOnce, ([name, promised]) => one(name, promised));
+        await checkpointed();
+      } catch (error) {
+        for (const { promise, reject } of begun.values()) {
+          promise.catch(() => undefined);
+          reject(error);
+        }
+        throw error;
+      }
+    };
+    await together(signal, (stop) => [
+      step('checkpoint', () => checkpoints(stop)),
+      ...[...begun].map(([name, { promise }]) => step('ship', async () => this.#ship(record, name, await promise, hooks, stop))),
+      step('ship', () => this.#shipVolumes(uid, record, hooks, stop)),
+    ]);
+  }
+
+  /** Not cut off by a stop: the runtime would go on all the same, and its archive would be left without an owner. */
+  async #checkpoint(
+    uid: string,
+    record: SourceRecord,
+    name: string,
+    begun: (archive: ArchiveToShip) => void,
+    hooks: WorkHooks,
+    signal: AbortSignal,
+  ): Promise<ArchiveToShip> {
+    const known = Object.hasOwn(record.archives, name) ? record.archives[name] : undefined;
+    if (known) return { path: known.path, whole: Promise.resolve() };
+    signal.throwIfAborted();
+    const id = record.frozen.find((container) => container.name === name)?.id ?? '';
+    const { archive, whole } = this.#ports.checkpoint(uid, record.request, { id, name });
+    whole.catch(() => undefined);
+    let path: string | undefined;
+    const explain = async (error: unknown): Promise<never> => {
+      throw new StepError('checkpoint', await this.#explained(error, id, name, path));
+    };
+    path = await archive.catch(explain);
+    // Who ships it meanwhile fails with the same: which of them is heard first does not matter.
+    const ended = whole.catch(explain);
+    ended.catch(() => undefined);
+    begun({ path, whole: ended });
+    await ended;
+    record.archives[name] = { path, bytes: await sizeOf(path) };
     await hooks.save();
+    return { path, whole: ended };
+  }
+
+  /** Lets the pod go on for a moment. What was archived of it is worth nothing from then on, so that is written down first. */
+  async #thaw(uid: string, record: SourceRecord, reach: (state: SourceState) => Promise<void>, signal: AbortSignal): Promise<void> {
+    await this.removeArchives(uid, record);
+    record.archives = {};
+    record.shipped = {};
+    record.warm = {};
+    await reach('Freezing');
+    await Promise.all(record.frozen.map(({ id }) => this.#ports.runtime.resume(id, signal)));
+    await sleep(pauseBetween, undefined, { signal });
+  }
+
+  /** With what CRIU says itself. */
+  async #explained(error: unknown, id: string, name: string, directory: string | undefined): Promise<Error> {
+    const own = directory && (await readFile(join(directory, 'dump.log'), 'utf8').catch(() => undefined));
+    const said = failureIn(own ?? (await this.#ports.runtime.criuLog(id)) ?? '');
+    return new Error([`container ${name}: ${messageOf(error)}`, ...(said ? [`CRIU: ${said}`] : [])].join('; '), { cause: error });
+  }
+
+  async #ship(record: SourceRecord, name: string, archive: ArchiveToShip, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
+    if (Object.hasOwn(record.shipped, name)) return;
+    signal.throwIfAborted();
+    const layers = record.warm?.[name] ?? [];
+    const begun = performance.now();
+    const shipped = await this.#ports.ship(record.request, name, { ...archive, layers }, flowOf(hooks, name), signal);
+    this.#rates.seen('send', shipped.bytes, performance.now() - begun);
+    record.shipped[name] = shipped;
+    await hooks.save();
+    // One copy is enough. Not waited for: the pod stands still, and what is left goes with all else of the migration.
+    for (const { path } of layers) void rm(path, { recursive: true, force: true }).catch(() => undefined);
+  }
+
+  async #shipKeptVolumes(uid: string, { request, shipped }: SourceRecord, signal: AbortSignal): Promise<void> {
+    await this.#ports.shipVolumes(uid, request, shipped[volumesKey], unlimited(), signal);
   }
 
   async #shipVolumes(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
-    record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, (bytes) => hooks.progress(volumesKey, bytes), signal);
+    record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, undefined, flowOf(hooks, volumesKey), signal);
     await hooks.save();
   }
+}
+
+function flowOf({ progress, pace }: WorkHooks, part: string): Flow {
+  return { progress: (bytes) => progress(part, bytes), pace };
+}
+
+/** To this very node: the network has no part in it. */
+function unlimited(): Flow {
+  return { progress: () => undefined, pace: new TokenBucket() };
+}
+
+/** A file, or all of a directory. */
+async function syncAll(path: string): Promise<void> {
+  if (!(await stat(path)).isDirectory()) return sync(path);
+  const names = await readdir(path, { recursive: true });
+  await Promise.all(['', ...names].map((name) => sync(join(path, name))));
+}
+
+/** Of a file, or of all files of a directory. Bytes. */
+async function sizeOf(path: string): Promise<number> {
+  const found = await stat(path);
+  if (!found.isDirectory()) return found.size;
+  const sizes = await Promise.all((await readdir(path)).map((name) => sizeOf(join(path, name))));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** Does something to each, so many at a time; after a failure none is begun any more, and those that were are waited for. */
+async function eachToItsEnd<Item>(items: Item[], atOnce: number, work: (item: Item) => Promise<void>): Promise<void> {
+  const left = [...items];
+  let failure: { error: unknown } | undefined;
+  const worker = async () => {
+    for (let item = left.shift(); item !== undefined && !failure; item = left.shift()) {
+      await work(item).catch((error: unknown) => {
+        failure ??= { error };
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  if (failure) throw failure.error;
 }
 
 /** Runs parts of one thing at the same time: the first that fails ends the others, and nothing goes on after this. */

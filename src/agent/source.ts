@@ -3,9 +3,10 @@ import type { Logger } from 'pino';
 import type { SourceErrorStep, SourceRequest, SourceState, SourceView } from '../api/agent.ts';
 import { Changes } from '../util/changes.ts';
 import { messageOf } from '../util/errors.ts';
+import { TokenBucket } from '../util/pace.ts';
 import type { Records } from './records.ts';
-import { endOfFreeze, type SourcePorts, type SourceRecord, StepError } from './source-record.ts';
-import { SourceWork, type WorkHooks } from './source-work.ts';
+import { endOfFreeze, type SourcePorts, type SourceRecord, StepError, type WorkHooks } from './source-record.ts';
+import { SourceWork } from './source-work.ts';
 
 export type { SourcePorts, SourceRecord } from './source-record.ts';
 
@@ -13,6 +14,8 @@ interface Entry {
   record: SourceRecord;
   revision: number;
   sent: Map<string, number>;
+  /** What archives and volumes share of the network. */
+  pace: TokenBucket;
   /** Under way towards `Shipped`, or back to this node. */
   work?: { done: Promise<void>; stop: AbortController };
   resuming?: Promise<void>;
@@ -76,7 +79,7 @@ export class SourceKeeper {
     const { records, damaged } = await this.#records.load();
     for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; the pod it is about stays as it is');
     for (const [uid, record] of records) {
-      const entry: Entry = { record, revision: 1, sent: new Map(), lastNotified: 0 };
+      const entry: Entry = { record, revision: 1, sent: new Map(), pace: new TokenBucket(record.request.bytesPerSecond), lastNotified: 0 };
       this.#entries.set(uid, entry);
       switch (record.state) {
         case 'Held':
@@ -104,23 +107,27 @@ export class SourceKeeper {
   view(uid: string): SourceView {
     const entry = this.#entries.get(uid);
     if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
-    const { record, revision, sent } = entry;
+    const { record, revision, sent, pace } = entry;
     const leased = record.state !== 'Held' && record.state !== 'Resuming' && record.state !== 'Running';
     return {
       revision,
       state: record.state,
       ...(record.frozenAt ? { frozenAt: record.frozenAt } : {}),
       ...(leased ? { leaseLeft: Math.max(0, record.leaseExpires - this.#ports.now()) } : {}),
+      bytesPerSecond: pace.rate ?? null,
       ...(record.error ? { error: record.error } : {}),
       ...(record.lost ? { lost: record.lost } : {}),
       ...(record.state === 'Held' && entry.work ? { returning: true } : {}),
+      ...(record.returnFailure ? { returnFailure: record.returnFailure } : {}),
       containers: record.request.containers.map(({ name }) => {
         const archive = record.archives[name];
         const shipped = record.shipped[name];
+        const layers = record.warm?.[name];
         return {
           name,
           bytesSent: shipped?.bytes ?? sent.get(name) ?? 0,
           ...(archive ? { archiveBytes: archive.bytes } : {}),
+          ...(layers?.length ? { warmBytes: layers.map(({ bytes }) => bytes) } : {}),
           ...(shipped ? { digest: shipped.digest } : {}),
         };
       }),
@@ -164,6 +171,28 @@ export class SourceKeeper {
     return this.view(uid);
   }
 
+  /**
+   * The runtime went away. containerd does not know a paused container any more when it comes back ("unexpected task status",
+   * internal/cri/server/restart.go), and the kubelet ends what is unknown: so pods that are not held go on before it does.
+   */
+  runtimeLost(): void {
+    for (const [uid, entry] of this.#entries) {
+      switch (entry.record.state) {
+        case 'Freezing':
+        case 'Frozen':
+        case 'Checkpointed':
+        case 'Shipped':
+          void this.#resume(uid, entry, { step: 'freeze', message: 'the container runtime of the node stopped, so the pod was resumed' });
+          break;
+        case 'Held':
+        case 'Resuming':
+        case 'Running':
+        case 'Unknown':
+          break;
+      }
+    }
+  }
+
   /** Removes archives and record. The pod is left as it is: whoever forgets a held one has removed it. */
   async forget(uid: string): Promise<void> {
     const entry = this.#entries.get(uid);
@@ -204,6 +233,7 @@ export class SourceKeeper {
       record: { request, state: 'Freezing', leaseExpires: 0, frozen: [], archives: {}, shipped: {} },
       revision: 0,
       sent: new Map(),
+      pace: new TokenBucket(request.bytesPerSecond),
       lastNotified: 0,
     };
     this.#entries.set(uid, entry);
@@ -214,6 +244,10 @@ export class SourceKeeper {
     const { record } = entry;
     if (entry.holding || record.state === 'Resuming' || record.state === 'Running' || record.state === 'Held') return;
     record.leaseExpires = this.#ports.now() + request.leaseMilliseconds;
+    // The rest of the request stays as it was begun with.
+    const { bytesPerSecond, ...begun } = record.request;
+    record.request = { ...begun, ...(request.bytesPerSecond === undefined ? {} : { bytesPerSecond: request.bytesPerSecond }) };
+    entry.pace.setRate(request.bytesPerSecond);
     await this.#save(uid, entry);
     this.#armLease(uid, entry);
     if (record.state !== 'Shipped') this.#begin(uid, entry);
@@ -243,6 +277,8 @@ export class SourceKeeper {
       save: () => this.#save(uid, entry),
       progress: (part, bytes) => this.#progress(uid, entry, part, bytes),
       frozen: () => this.#armLease(uid, entry),
+      note: (message) => this.#log.warn({ migration: uid, pod: entry.record.request.pod }, message),
+      pace: entry.pace,
     };
   }
 
@@ -312,9 +348,15 @@ export class SourceKeeper {
     const done = this.#records
       .write(uid, record)
       .then(() => this.#work.again(uid, record, stop.signal))
-      .catch((error: unknown) => {
-        this.#log.warn({ migration: uid, error: messageOf(error) }, 'the archives could not be made ready for a return; it is tried again');
-      })
+      .then(
+        () => {
+          delete record.returnFailure;
+        },
+        (error: unknown) => {
+          record.returnFailure = messageOf(error);
+          this.#log.warn({ migration: uid, error: messageOf(error) }, 'the archives could not be made ready for a return');
+        },
+      )
       .finally(() => {
         delete entry.work;
         this.#changed(uid, entry);

@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { TargetRequest, TargetState, TargetView } from '../api/agent.ts';
+import { failureIn } from '../plan/criu-advice.ts';
 import { Changes } from '../util/changes.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Records } from './records.ts';
-import type { ContainerStart, Runtime, StoredContent } from './runtime.ts';
+import type { ContainerStart, FailedRestore, Runtime, StoredContent } from './runtime.ts';
 
 /** The tag under which a checkpoint, and after the commit its base image, is pulled. */
 export const restoreTag = 'restore';
@@ -45,6 +46,12 @@ export interface TargetContainer {
 /** How the target's keeper reaches the world; real in `run.ts`. */
 export interface TargetPorts {
   runtime: Runtime;
+  /** Where content lies (see `TargetView.contentDirectory`); undefined when restores of this node do not look there. */
+  contentDirectory(uid: string): string | undefined;
+  /** See `TargetView.memoryPort`. */
+  memoryPort?: number;
+  /** See `TargetView.freeBytes`. */
+  freeBytes(): number | undefined;
   /** Where the kubelet of this node pulls from, `localhost:PORT`. */
   registryHost: string;
   /** Fetches what the source pushed to the configured registry (transfer Registry). */
@@ -53,6 +60,12 @@ export interface TargetPorts {
   fillVolumes(uid: string, record: TargetRecord, podUid: string, signal: AbortSignal): Promise<void>;
   /** Removes from the configured registry what the source pushed there (transfer Registry). Never fails. */
   retract(record: TargetRecord): Promise<void>;
+  /**
+   * Reads all that was received once more and compares it with its digests.
+   *
+   * @throws Error that names what is damaged
+   */
+  verifyContent(uid: string): Promise<void>;
   /** Removes what was received. */
   removeContent(uid: string): Promise<void>;
   now(): number;
@@ -68,11 +81,21 @@ const lookInterval = 300;
 /** What removing a migration's images from the runtime may take. Milliseconds. */
 const imageDeadline = 10_000;
 
+/** What is told of a restore that failed. Characters. */
+const longestFailure = 2000;
+
 interface Entry {
   record: TargetRecord;
   revision: number;
   error?: string;
+  /** Container → what CRIU said when it could not be restored. */
+  failures: Map<string, string>;
   filling?: Promise<void>;
+  /**
+   * From the moment it may be handed out, and again when it is, which costs little when nothing was written to since: memory
+   * beside an archive passes nobody else who would look at it.
+   */
+  verifying?: Promise<void>;
   fetching?: Promise<void>;
   /** See `TargetView.live`; undefined: not looked at yet. */
   live?: boolean;
@@ -98,7 +121,7 @@ export class TargetKeeper {
     const { records, damaged } = await this.#records.load();
     for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; its target pod cannot be restored or restarted');
     for (const [uid, record] of records) {
-      const entry: Entry = { record, revision: 1 };
+      const entry: Entry = { record, revision: 1, failures: new Map() };
       this.#entries.set(uid, entry);
       this.#byToken.set(record.token, uid);
       // An earlier process may have ended between the commit and this.
@@ -110,12 +133,18 @@ export class TargetKeeper {
   view(uid: string): TargetView {
     const entry = this.#entries.get(uid);
     if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
-    const { record, revision, error, fetching } = entry;
+    const { record, revision, error, failures, fetching } = entry;
     const host = `${this.#ports.registryHost}/${record.token}`;
+    const contentDirectory = this.#ports.contentDirectory(uid);
+    const freeBytes = this.#ports.freeBytes();
+    const { memoryPort } = this.#ports;
     return {
       revision,
       state: fetching ? 'Fetching' : record.state,
       repository: record.token,
+      ...(contentDirectory ? { contentDirectory } : {}),
+      ...(contentDirectory && memoryPort !== undefined ? { memoryPort } : {}),
+      ...(freeBytes === undefined ? {} : { freeBytes }),
       containers: Object.entries(record.containers).map(([name, container]) => ({
         name,
         rootfsImageRef: `${host}/${name}@${container.base.digest}`,
@@ -123,6 +152,7 @@ export class TargetKeeper {
         ...(container.digest ? { digest: container.digest } : {}),
         ...(container.startedAt ? { startedAt: container.startedAt } : {}),
         ...(container.startedBy ? { startedBy: container.startedBy } : {}),
+        ...(failures.has(name) ? { restoreFailure: failures.get(name) ?? '' } : {}),
       })),
       ...(record.state === 'Revoked' ? { live: entry.live ?? true } : {}),
       ...(error ? { error: { message: error } } : {}),
@@ -154,6 +184,7 @@ export class TargetKeeper {
         entry.record.state = 'Serving';
         entry.record.servedAt ??= new Date(this.#ports.now()).toISOString();
         await this.#save(uid, entry);
+        this.#verify(uid, entry).catch(() => undefined);
         return this.view(uid);
       }
       case 'Revoked': {
@@ -219,7 +250,7 @@ export class TargetKeeper {
    * object was deleted by force the processes may run on beside its successor of the same name. And its volumes have to be
    * in place, since the processes expect their files the moment they go on.
    *
-   * @throws Error when the volumes could not be filled; the kubelet asks again
+   * @throws Error when the volumes could not be filled, the kubelet asks again; or when what was received is damaged
    */
   async ready(uid: string, signal: AbortSignal): Promise<boolean> {
     const entry = this.#entries.get(uid);
@@ -235,6 +266,7 @@ export class TargetKeeper {
       record.servedTo = podUid;
       await this.#save(uid, entry);
     }
+    await this.#verify(uid, entry);
     if (record.volumes) {
       entry.filling ??= this.#fill(uid, entry, podUid, signal).finally(() => {
         delete entry.filling;
@@ -244,15 +276,23 @@ export class TargetKeeper {
     return true;
   }
 
+  /** The runtime could not restore a container. Not written down: whoever asks learns of the failure from the kubelet too. */
+  restoreFailed(failure: FailedRestore): void {
+    const said = failureIn(failure.log).slice(0, longestFailure);
+    for (const [uid, entry] of this.#entries) {
+      if (!said || !this.#isTarget(entry.record, failure)) continue;
+      entry.failures.set(failure.container, said);
+      this.#changed(uid, entry);
+      this.#log.warn({ migration: uid, pod: failure.pod, container: failure.container, said }, 'CRIU could not restore a container');
+    }
+  }
+
   /** The runtime started a container; from then on its tag leads to the base image (see registry.ts). */
   async started(start: ContainerStart): Promise<void> {
     for (const [uid, entry] of this.#entries) {
-      const { request, state } = entry.record;
-      if (request.namespace !== start.namespace || request.pod !== start.pod || state === 'Committed') continue;
       const container = entry.record.containers[start.container];
       if (!container || container.startedAt || !entry.record.servedAt || start.at < entry.record.servedAt) continue;
-      // A pod of that name that was not made from this migration's checkpoint (its owner was faster) is not its target.
-      if (!start.image.startsWith(`${this.#ports.registryHost}/${entry.record.token}/`)) continue;
+      if (!this.#isTarget(entry.record, start)) continue;
       container.startedAt = start.at;
       container.startedBy = start.podUid;
       entry.record.podUid = start.podUid;
@@ -266,6 +306,12 @@ export class TargetKeeper {
     return [...this.#entries.values()].flatMap(({ record }) =>
       record.state === 'Serving' && record.request.pod ? [{ namespace: record.request.namespace, pod: record.request.pod }] : [],
     );
+  }
+
+  /** A pod of that name that was not made from this migration's checkpoint (its owner was faster) is not its target. */
+  #isTarget({ request, state, token }: TargetRecord, { namespace, pod, image }: Omit<FailedRestore, 'log'>): boolean {
+    if (request.namespace !== namespace || request.pod !== pod || state === 'Committed') return false;
+    return image.startsWith(`${this.#ports.registryHost}/${token}/`);
   }
 
   /** Forgets migrations that are over and whose target pod has left this node: nobody pulls from them any more. */
@@ -299,6 +345,20 @@ export class TargetKeeper {
     entry.watching ??= look().finally(() => {
       delete entry.watching;
     });
+  }
+
+  #verify(uid: string, entry: Entry): Promise<void> {
+    entry.verifying ??= this.#ports
+      .verifyContent(uid)
+      .catch((error: unknown) => {
+        entry.error = `what was received is damaged: ${messageOf(error)}`;
+        this.#changed(uid, entry);
+        throw error;
+      })
+      .finally(() => {
+        delete entry.verifying;
+      });
+    return entry.verifying;
   }
 
   #fetch(uid: string, entry: Entry): void {
@@ -348,7 +408,7 @@ export class TargetKeeper {
       containers[name] = { base: { digest, content } };
     }
     const record: TargetRecord = { request, state: 'Prepared', token: randomBytes(16).toString('hex'), containers };
-    const entry: Entry = { record, revision: 0, ...(problems.length ? { error: problems.join('; ') } : {}) };
+    const entry: Entry = { record, revision: 0, failures: new Map(), ...(problems.length ? { error: problems.join('; ') } : {}) };
     const before = this.#entries.get(uid);
     if (before) this.#byToken.delete(before.record.token);
     this.#entries.set(uid, entry);

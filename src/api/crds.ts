@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { specSchema, statusSchema } from './migration.ts';
 import { group, version } from './names.ts';
+import { policySpecSchema } from './policy.ts';
+import { previewSpecSchema, previewStatusSchema } from './preview.ts';
 
 interface PrinterColumn {
   name: string;
@@ -17,7 +19,10 @@ interface Kind {
   shortNames: string[];
   scope: 'Namespaced' | 'Cluster';
   spec: z.ZodType;
-  status: z.ZodType;
+  /** Left out: nobody writes one. */
+  status?: z.ZodType;
+  /** CEL, about the whole object. */
+  rules?: { rule: string; message: string }[];
   columns: PrinterColumn[];
 }
 
@@ -42,11 +47,49 @@ const kinds: Kind[] = [
       { name: 'Message', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].message', priority: 1 },
     ],
   },
+  {
+    kind: 'MigrationPolicy',
+    plural: 'migrationpolicies',
+    singular: 'migrationpolicy',
+    shortNames: ['migpol'],
+    scope: 'Cluster',
+    spec: policySpecSchema,
+    // Migrations bear it as a label.
+    rules: [{ rule: 'size(self.metadata.name) <= 63', message: 'the name of a MigrationPolicy has at most 63 characters' }],
+    columns: [
+      { name: 'Priority', type: 'integer', jsonPath: '.spec.priority' },
+      { name: 'On failure', type: 'string', jsonPath: '.spec.onFailure' },
+      { name: 'Per source', type: 'integer', jsonPath: '.spec.limits.perSource' },
+      { name: 'Per destination', type: 'integer', jsonPath: '.spec.limits.perDestination' },
+      { name: 'Cluster', type: 'integer', jsonPath: '.spec.limits.cluster' },
+      { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+    ],
+  },
+  {
+    kind: 'MigrationPreview',
+    plural: 'migrationpreviews',
+    singular: 'migrationpreview',
+    shortNames: ['migpreview'],
+    scope: 'Cluster',
+    spec: previewSpecSchema,
+    status: previewStatusSchema,
+    columns: [
+      { name: 'Node', type: 'string', jsonPath: '.spec.nodeName' },
+      { name: 'Trigger', type: 'string', jsonPath: '.spec.trigger' },
+      { name: 'Policy', type: 'string', jsonPath: '.spec.policy' },
+      { name: 'Migrate', type: 'integer', jsonPath: '.status.counts.Migrate' },
+      { name: 'Block', type: 'integer', jsonPath: '.status.counts.Block' },
+      { name: 'Evict', type: 'integer', jsonPath: '.status.counts.Evict' },
+      { name: 'Ready', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].status' },
+      { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+      { name: 'Message', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].message', priority: 1 },
+    ],
+  },
 ];
 
 /** The CustomResourceDefinitions (apiextensions.k8s.io/v1) of all kinds. */
 export function customResourceDefinitions() {
-  return kinds.map(({ kind, plural, singular, shortNames, scope, spec, status, columns }) => ({
+  return kinds.map(({ kind, plural, singular, shortNames, scope, spec, status, rules, columns }) => ({
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
     metadata: { name: `${plural}.${group}`, labels: { 'app.kubernetes.io/name': 'podferry', 'app.kubernetes.io/component': 'crd' } },
@@ -59,18 +102,19 @@ export function customResourceDefinitions() {
           name: version,
           served: true,
           storage: true,
-          subresources: { status: {} },
+          ...(status ? { subresources: { status: {} } } : {}),
           additionalPrinterColumns: columns,
           schema: {
             openAPIV3Schema: {
               type: 'object',
               required: ['spec'],
+              ...(rules ? { 'x-kubernetes-validations': rules } : {}),
               properties: {
                 apiVersion: { type: 'string' },
                 kind: { type: 'string' },
                 metadata: { type: 'object' },
                 spec: structural(spec),
-                status: structural(status),
+                ...(status ? { status: structural(status) } : {}),
               },
             },
           },

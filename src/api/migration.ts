@@ -3,9 +3,10 @@ import type { apiVersion } from './names.ts';
 import type { Reason } from './reasons.ts';
 
 /** RFC 3339 with fractions of a second, as metav1.MicroTime. */
-const time = () => z.string().meta({ format: 'date-time' });
+export const time = () => z.string().meta({ format: 'date-time' });
 const podName = () => z.string().min(1).max(253);
-const immutable = (message: string) => ({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message }] });
+/** Meta of a schema whose value stays as it was created (CEL). */
+export const immutable = (message: string) => ({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message }] });
 
 /** How the archives get from the source's agent to the destination's. */
 export const transferSchema = z.enum(['Direct', 'Registry']).meta({
@@ -13,6 +14,12 @@ export const transferSchema = z.enum(['Direct', 'Registry']).meta({
     'Direct: from agent to agent over mutually authenticated TLS. Registry: pushed to the registry that podferry was configured with and fetched from there.',
 });
 export type Transfer = z.infer<typeof transferSchema>;
+
+/** How often memory may be sent ahead. */
+export const warmRoundsSchema = z.int().min(0).max(10).meta({
+  description:
+    'How often its memory may be sent ahead while the pod runs, so that only what changed is sent after the freeze; each time it stands still while CRIU writes. Left out: as often as it pays. 0: never.',
+});
 
 const seconds = (fallback: number, description: string) => z.int().min(1).max(86400).default(fallback).meta({ description });
 
@@ -41,6 +48,11 @@ export const specSchema = z
           .record(z.string(), z.string())
           .optional()
           .meta({ description: "Labels the node must have, beside the pod's own constraints." }),
+        avoid: z
+          .array(podName())
+          .max(100)
+          .optional()
+          .meta({ description: 'Nodes that are taken only when no other fits: where it failed before.' }),
       })
       .optional()
       .meta({
@@ -53,6 +65,7 @@ export const specSchema = z
       description: 'The name of a pod that somebody else creates to become the target. Set by the webhook for podferry.io/migrate-from.',
     }),
     transfer: transferSchema.default('Direct'),
+    warmRounds: warmRoundsSchema.optional(),
     timeouts: timeoutsSchema.optional(),
     ttlSecondsAfterFinished: z
       .int()
@@ -110,6 +123,10 @@ const containerSchema = z.object({
   digest: z.string().optional().meta({ description: 'Of the checkpoint image.' }),
   archiveBytes: z.int().optional(),
   bytesSent: z.int().optional(),
+  warmBytes: z
+    .array(z.int())
+    .optional()
+    .meta({ description: 'Sent ahead while it ran, by round; what was sent after the freeze is in bytesSent.' }),
 });
 export type ContainerStatus = z.infer<typeof containerSchema>;
 
@@ -161,6 +178,9 @@ export const statusSchema = z.object({
   }),
   returns: z.int().optional().meta({ description: 'How often the restore on the origin was tried.' }),
   returnFailure: z.string().optional().meta({ description: 'Why the last try at the origin failed.' }),
+  policy: z.string().optional().meta({ description: 'The MigrationPolicy that this migration is made by, and whose limits it keeps.' }),
+  queuePosition: z.int().optional().meta({ description: 'While it waits for its turn: 1 is next.' }),
+  budgets: z.array(z.string()).optional().meta({ description: 'PodDisruptionBudgets that count the pod.' }),
   placeholder: z.string().optional().meta({ description: 'The pod that holds the room on the destination.' }),
   containers: z
     .array(containerSchema)
@@ -234,4 +254,9 @@ export function timeoutsOf(migration: Migration): Timeouts {
 export function isFinished(migration: Migration): boolean {
   const phase = migration.status?.phase;
   return phase === 'Succeeded' || phase === 'Failed';
+}
+
+/** True once a migration has been accepted, or refused. */
+export function hasBegun({ status }: Migration): boolean {
+  return status?.phase !== undefined && status.phase !== 'Pending';
 }

@@ -35,6 +35,24 @@ export const internalAnnotations = {
   completedInitContainers: 'podferry.io/completed-init-containers',
 } as const;
 
+/** What podferry notes on pods for people. Nothing is decided by it, so it may be copied, changed and removed by anybody. */
+export const notes = {
+  /** On a pod that was changed at its creation: JSON object, `policy` and `changed` (paths of fields). */
+  prepared: 'podferry.io/prepared',
+} as const;
+
+/** What podferry puts on Migrations that a policy made. */
+export const policyAnnotations = {
+  /** What asked for it: `eviction`, `cordon`, `taint KEY`, `condition TYPE`. */
+  trigger: 'podferry.io/trigger',
+  /** Who asked for the eviction. */
+  requestedBy: 'podferry.io/requested-by',
+  /** The pod's priority (spec.priority), by which the queue is ordered. */
+  priority: 'podferry.io/priority',
+  /** uid of the pod; a later pod of that name is not what was asked for. */
+  podUid: 'podferry.io/pod-uid',
+} as const;
+
 export const labels = {
   /** Namespace label that opts in: `"true"`. */
   enabled: 'podferry.io/enabled',
@@ -42,6 +60,8 @@ export const labels = {
   migration: 'podferry.io/migration',
   /** On podferry's helper pods: `placeholder`; on a source released from its owner: `source`. */
   role: 'podferry.io/role',
+  /** On Migrations: the MigrationPolicy that made it. */
+  policy: 'podferry.io/policy',
   managedBy: 'app.kubernetes.io/managed-by',
   name: 'app.kubernetes.io/name',
   component: 'app.kubernetes.io/component',

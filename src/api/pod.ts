@@ -22,10 +22,14 @@ export interface PodSpec {
   hostPID?: boolean;
   hostIPC?: boolean;
   runtimeClassName?: string;
+  /** Resolved from the PriorityClass by the API server. */
+  priority?: number;
   resourceClaims?: unknown[];
   nodeSelector?: Record<string, string>;
   affinity?: { nodeAffinity?: NodeAffinity; [field: string]: unknown };
   imagePullSecrets?: { name?: string }[];
+  securityContext?: { seccompProfile?: SeccompProfile; [field: string]: unknown };
+  os?: { name: string };
   [field: string]: unknown;
 }
 
@@ -45,16 +49,31 @@ export interface NodeSelectorRequirement {
   values?: string[];
 }
 
+export interface SeccompProfile {
+  type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  localhostProfile?: string;
+}
+
+export interface EnvVar {
+  name: string;
+  value?: string;
+  valueFrom?: unknown;
+}
+
 export interface Container {
   name: string;
   image?: string;
   imagePullPolicy?: string;
   restartPolicy?: string;
   resources?: { requests?: Record<string, string>; limits?: Record<string, string>; [field: string]: unknown };
-  securityContext?: { privileged?: boolean; [field: string]: unknown };
+  securityContext?: { privileged?: boolean; seccompProfile?: SeccompProfile; [field: string]: unknown };
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; [field: string]: unknown }[];
   volumeDevices?: unknown[];
+  ports?: { hostPort?: number; [field: string]: unknown }[];
   tty?: boolean;
+  stdin?: boolean;
+  env?: EnvVar[];
+  envFrom?: unknown[];
   [field: string]: unknown;
 }
 
@@ -62,6 +81,9 @@ export interface Volume {
   name: string;
   emptyDir?: { medium?: string; sizeLimit?: string };
   hostPath?: { path: string; type?: string };
+  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  /** A generic ephemeral volume: a claim that is made for this one pod. */
+  ephemeral?: unknown;
   [source: string]: unknown;
 }
 
@@ -72,7 +94,7 @@ export interface PodStatus {
   podIP?: string;
   hostIP?: string;
   qosClass?: string;
-  conditions?: { type: string; status: string; reason?: string; message?: string }[];
+  conditions?: { type: string; status: string; reason?: string; message?: string; lastTransitionTime?: string }[];
   containerStatuses?: RuntimeContainerStatus[];
   initContainerStatuses?: RuntimeContainerStatus[];
   ephemeralContainerStatuses?: RuntimeContainerStatus[];
@@ -91,6 +113,8 @@ export interface RuntimeContainerStatus {
     waiting?: { reason?: string; message?: string };
     terminated?: { exitCode?: number; reason?: string; message?: string };
   };
+  /** How it ended the last time, once it was started again. */
+  lastState?: { terminated?: { exitCode?: number; reason?: string; message?: string } };
 }
 
 /** The parts of a core/v1 Node that podferry reads. */
@@ -118,6 +142,7 @@ export function runningContainerStatuses(pod: Pod): RuntimeContainerStatus[] {
   );
 }
 
-export function isReady(pod: Pod): boolean {
-  return pod.status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') ?? false;
+/** Of a pod or a Node. */
+export function isReady({ status }: Pod | Node): boolean {
+  return status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') ?? false;
 }

@@ -5,6 +5,7 @@
 export const reasons = {
   // On the way
   accepted: 'Accepted',
+  queued: 'Queued',
   choosingDestination: 'ChoosingDestination',
   prepared: 'Prepared',
   frozen: 'Frozen',
@@ -21,6 +22,7 @@ export const reasons = {
   migrating: 'Migrating',
   migrated: 'Migrated',
   migrationFailed: 'MigrationFailed',
+  evictedWithoutState: 'EvictedWithoutState',
 
   // Refused, or failed while the destination was prepared: the source was not touched
   podNotFound: 'PodNotFound',
@@ -32,12 +34,14 @@ export const reasons = {
   destinationNotFound: 'DestinationNotFound',
   destinationNotReady: 'DestinationNotReady',
   destinationCannotTakePod: 'DestinationCannotTakePod',
+  cpuIncompatible: 'CPUIncompatible',
   agentUnavailable: 'AgentUnavailable',
   freezeBudgetTooSmall: 'FreezeBudgetTooSmall',
   placeholderRejected: 'PlaceholderRejected',
   baseImageUnavailable: 'BaseImageUnavailable',
 
   // Failed before the switch: the source runs on
+  insufficientDisk: 'InsufficientDisk',
   freezeFailed: 'FreezeFailed',
   checkpointFailed: 'CheckpointFailed',
   shippingFailed: 'ShippingFailed',
@@ -49,6 +53,11 @@ export const reasons = {
   // Failed after the switch: rolled back
   targetNotCreated: 'TargetNotCreated',
   restoreFailed: 'RestoreFailed',
+
+  // Of a MigrationPreview
+  previewed: 'Previewed',
+  nodeNotFound: 'NodeNotFound',
+  policyNotFound: 'PolicyNotFound',
 
   // Waits for an operator
   destinationUnreachable: 'DestinationUnreachable',

@@ -40,6 +40,8 @@ export interface ArchiveSummary {
   bytesIn: number;
   /** Size as it was passed on (another `rootfsImageRef` changes it); for `describeArchive` the same as `bytesIn`. */
   bytesOut: number;
+  /** CRC-32 of the archive as it was read. */
+  checksum: number;
   /** Entries of the tar, directories included. */
   entries: number;
   /** CRIU's `pages-*.img`: the memory itself. */
@@ -183,9 +185,15 @@ export class CheckpointInspector {
 
   /**
    * The judgement, once the archive has ended well.
+   *
+   * @param pagesBeside the memory is shipped beside the archive
    * @throws ArchiveError `no-config`; `incomplete` if that is demanded and something is missing
    */
-  summary(bytesIn: number, bytesOut: number, requireComplete: boolean): ArchiveSummary {
+  summary(
+    passed: Pick<ArchiveSummary, 'bytesIn' | 'bytesOut' | 'checksum'>,
+    requireComplete: boolean,
+    pagesBeside = false,
+  ): ArchiveSummary {
     const config = this.#config;
     if (config === undefined) throw new ArchiveError('no-config', 'the archive has no config.dump: it is not a checkpoint archive');
     // Only containerd needs status.dump: CRImportCheckpoint fails without it.
@@ -193,7 +201,7 @@ export class CheckpointInspector {
     const needed = [
       ...singleFiles.filter((name) => containerd || name !== 'status.dump'),
       'checkpoint/core-*.img',
-      'checkpoint/pages-*.img',
+      ...(pagesBeside ? [] : ['checkpoint/pages-*.img']),
     ];
     const missing = needed.filter((name) => !this.#seen.has(name));
     if (requireComplete && missing.length > 0) {
@@ -203,8 +211,7 @@ export class CheckpointInspector {
       );
     }
     return {
-      bytesIn,
-      bytesOut,
+      ...passed,
       entries: this.#entries,
       pagesBytes: this.#pagesBytes,
       rootfsDiffBytes: this.#rootfsDiffBytes,

@@ -5,6 +5,7 @@
  * - `not-criu` a CRIU image does not start with its magic number
  * - `incomplete` files are missing without which no restore works
  * - `wrong-container` it is the checkpoint of another container
+ * - `changed` it is not what was read the first time: the disk damaged it, or somebody did
  * - `unsafe-entry` an entry would be written outside its directory
  * - `no-space` the disk is full · `io` reading or writing failed · `aborted` stopped by the caller
  */
@@ -16,6 +17,7 @@ export type ArchiveErrorCode =
   | 'not-criu'
   | 'incomplete'
   | 'wrong-container'
+  | 'changed'
   | 'unsafe-entry'
   | 'no-space'
   | 'io'

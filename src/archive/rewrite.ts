@@ -1,8 +1,10 @@
 import { type Readable, Transform, type TransformCallback, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { crc32 } from 'node:zlib';
 import { isAbort, messageOf } from '../util/errors.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { type ArchiveSummary, CheckpointInspector } from './checkpoint.ts';
+import type { Pages } from './directory.ts';
 import { ArchiveError } from './errors.ts';
 import { decodePax, encodePax, paddingOf, setHeaderSize } from './tar.ts';
 import { type TarEntry, TarParser, type TarPart } from './tar-parser.ts';
@@ -14,6 +16,10 @@ export interface RewriteOptions {
   containerName?: string;
   /** Whether files that a restore needs must be there (default true); otherwise they are only listed in `missing`. */
   requireComplete?: boolean;
+  /** The archive's `checksum` of an earlier pass; another fails with `changed`. */
+  checksum?: number;
+  /** Memory that is shipped beside the archive; its digests are part of the checksum. */
+  pagesBeside?: Pages;
   signal?: AbortSignal;
 }
 
@@ -23,7 +29,7 @@ export interface RewriteOptions {
  *
  * An archive that is truncated, damaged, no checkpoint or (unless `requireComplete` is false) not restorable makes both
  * `output` and `summary` fail with an `ArchiveError`, before `output` signals its end. Content that flipped inside a
- * file goes unseen: tar has checksums for headers only; the transfer's digest covers the way from here on.
+ * file goes unseen in the first pass: tar has checksums for headers only. `checksum` covers later passes, the transfer's digest the way.
  * If `output` is destroyed early, `summary` fails with `aborted` and the input is destroyed.
  */
 export function rewriteArchive(input: Readable, options: RewriteOptions = {}): { output: Readable; summary: Promise<ArchiveSummary> } {
@@ -57,6 +63,7 @@ class Rewriter extends Transform {
   readonly #parser = new TarParser();
   readonly #inspector = new CheckpointInspector();
   #bytesIn = 0;
+  #checksum = 0;
   #bytesOut = 0;
   /** `config.dump` is held back until it is whole. */
   #config: { entry: TarEntry; chunks: Buffer[] } | undefined;
@@ -65,6 +72,8 @@ class Rewriter extends Transform {
   constructor(options: RewriteOptions) {
     super({ readableHighWaterMark: bulkHighWaterMark, writableHighWaterMark: bulkHighWaterMark });
     this.#options = options;
+    const beside = [...(options.pagesBeside ?? [])].map(([name, { digest }]) => `${name} ${digest}\n`);
+    if (beside.length > 0) this.#checksum = crc32(beside.join(''));
   }
 
   async result(run: Promise<unknown>): Promise<ArchiveSummary> {
@@ -78,6 +87,7 @@ class Rewriter extends Transform {
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
     this.#bytesIn += chunk.length;
+    this.#checksum = crc32(chunk, this.#checksum);
     try {
       for (const part of this.#parser.feed(chunk)) this.#part(part);
     } catch (error) {
@@ -90,7 +100,11 @@ class Rewriter extends Transform {
   override _flush(done: TransformCallback): void {
     try {
       this.#parser.finish();
-      this.#summary = this.#inspector.summary(this.#bytesIn, this.#bytesOut, this.#options.requireComplete ?? true);
+      if ((this.#options.checksum ?? this.#checksum) !== this.#checksum)
+        throw new ArchiveError('changed', 'the archive is not what it was when it was read first: its disk is to be mistrusted');
+      const passed = { bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, checksum: this.#checksum };
+      const beside = (this.#options.pagesBeside?.size ?? 0) > 0;
+      this.#summary = this.#inspector.summary(passed, this.#options.requireComplete ?? true, beside);
     } catch (error) {
       done(asArchiveError(error));
       return;

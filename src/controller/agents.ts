@@ -1,6 +1,7 @@
 import { Agent, request } from 'undici';
 import {
   type AgentRecords,
+  type NodeCpu,
   type Observed,
   type SourceRequest,
   type SourceView,
@@ -28,7 +29,7 @@ type Side = 'sources' | 'targets';
 /** The controller's way to the agents: JSON over mutually authenticated TLS. */
 export class Agents {
   readonly #options: AgentsOptions;
-  #dispatcher: Agent | undefined;
+  #dispatchers: { calls: Agent; waits: Agent } | undefined;
 
   constructor(options: AgentsOptions) {
     this.#options = options;
@@ -36,14 +37,12 @@ export class Agents {
 
   /** Takes new certificates into use; calls under way end with the old ones. */
   setTls(tls: ClientTls): void {
-    const before = this.#dispatcher;
-    this.#dispatcher = new Agent({
-      connect: { ...tls, servername: tlsNames.agent, timeout: 3000 },
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      connections: 16,
-    });
-    void before?.close();
+    const before = this.#dispatchers;
+    const options = { connect: { ...tls, servername: tlsNames.agent, timeout: 3000 }, headersTimeout: 0, bodyTimeout: 0 };
+    // Each migration on a node keeps a wait open there, however many they are; no call may have to stand behind those.
+    this.#dispatchers = { calls: new Agent({ ...options, connections: 16 }), waits: new Agent(options) };
+    void before?.calls.close();
+    void before?.waits.close();
   }
 
   addressOf(nodeName: string): string | undefined {
@@ -71,6 +70,11 @@ export class Agents {
     return (await this.#call(nodeName, 'GET', '/v1/records', undefined, signal)) as AgentRecords;
   }
 
+  /** @throws Error when the agent does not answer, or does not know the question */
+  async cpu(nodeName: string, signal: AbortSignal): Promise<NodeCpu> {
+    return (await this.#call(nodeName, 'GET', '/v1/cpu', undefined, signal)) as NodeCpu;
+  }
+
   async forget(side: Side, nodeName: string, uid: string, signal: AbortSignal): Promise<void> {
     await this.#call(nodeName, 'DELETE', `/v1/${side}/${uid}`, undefined, signal);
   }
@@ -81,7 +85,7 @@ export class Agents {
   }
 
   async close(): Promise<void> {
-    await this.#dispatcher?.destroy();
+    await Promise.all([this.#dispatchers?.calls.destroy(), this.#dispatchers?.waits.destroy()]);
   }
 
   async #observe<View>(nodeName: string, side: Side, uid: string, signal: AbortSignal): Promise<Observed<View>> {
@@ -102,10 +106,10 @@ export class Agents {
   ): Promise<unknown> {
     const address = this.#options.addressOf(nodeName);
     if (!address) throw new Error(`no podferry agent is ready on node ${nodeName}`);
-    if (!this.#dispatcher) throw new Error('the controller has no certificate yet');
+    if (!this.#dispatchers) throw new Error('the controller has no certificate yet');
     const response = await request(`https://${address}${path}`, {
       method,
-      dispatcher: this.#dispatcher,
+      dispatcher: waits > 0 ? this.#dispatchers.waits : this.#dispatchers.calls,
       signal: AbortSignal.any([signal, AbortSignal.timeout(this.#options.deadline + waits)]),
       ...(body ? { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } } : {}),
     });

@@ -5,8 +5,10 @@ import { migrations, pods } from '../kube/resources.ts';
 import type { ClusterPorts } from './act.ts';
 import type { ObservePorts } from './observe.ts';
 
-export interface Cluster extends ClusterPorts, Pick<ObservePorts, 'ownerExists'> {
+export interface Cluster extends ClusterPorts, Pick<ObservePorts, 'getOwner'> {
   createMigration(migration: Migration, signal: AbortSignal): Promise<void>;
+  /** Deletes it only as it was looked at; a conflict when it has changed since. */
+  withdrawMigration(migration: Migration, signal: AbortSignal): Promise<void>;
 }
 
 /** The actions on the API server; each finds it right when what it wants is so already. */
@@ -16,12 +18,11 @@ export function clusterOf(client: KubeClient): Cluster {
     name: object.metadata.name,
   });
   return {
-    async ownerExists(namespace, { apiVersion, kind, name, uid }, signal) {
+    async getOwner(namespace, { apiVersion, kind, name }, signal) {
       const slash = apiVersion.indexOf('/');
       const [group, version] = slash < 0 ? ['', apiVersion] : [apiVersion.slice(0, slash), apiVersion.slice(slash + 1)];
       const resource = { group, version, kind, plural: `${kind.toLowerCase()}s`, namespaced: true };
-      const owner = await client.find(resource, { namespace, name }, { signal });
-      return owner?.metadata.uid === uid && owner.metadata.deletionTimestamp === undefined;
+      return client.find(resource, { namespace, name }, { signal });
     },
     async createMigration(migration, signal) {
       await unless('isAlreadyExists', client.create(migrations, migration, { signal }));
@@ -44,6 +45,10 @@ export function clusterOf(client: KubeClient): Cluster {
       // Finalizers are a list that a merge patch replaces: only in the version that was looked at.
       const body = { metadata: { ...metadata, uid, resourceVersion } };
       await unless('isNotFound', client.patch(migrations, inNamespace(migration), { type: 'merge', body }, { signal }));
+    },
+    async withdrawMigration(migration, signal) {
+      const { uid, resourceVersion } = migration.metadata;
+      await unless('isNotFound', client.delete(migrations, inNamespace(migration), { preconditions: { uid, resourceVersion }, signal }));
     },
     async deleteMigration(migration, signal) {
       await unlessGone(client.delete(migrations, inNamespace(migration), { preconditions: { uid: migration.metadata.uid }, signal }));

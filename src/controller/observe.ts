@@ -1,8 +1,13 @@
-import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
+import { isFinished, type Migration, type MigrationStatus, type Phase } from '../api/migration.ts';
 import { internalAnnotations } from '../api/names.ts';
 import type { Node, Pod } from '../api/pod.ts';
-import type { Observation, Settings } from '../plan/migration/index.ts';
+import type { KubeObject } from '../kube/types.ts';
+import { type Observation, policyOf, type Settings } from '../plan/migration/index.ts';
+import { whyUnwanted } from '../plan/pods/ownership.ts';
+import type { Turn } from '../plan/policy/turns.ts';
+import type { Admissions } from './admissions.ts';
 import type { Agents } from './agents.ts';
+import type { Cpus } from './cpus.ts';
 
 type Owner = NonNullable<NonNullable<MigrationStatus['source']>['owner']>;
 
@@ -11,11 +16,15 @@ export interface ObservePorts {
   getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
   node(name: string): Node | undefined;
   namespace(name: string): { enabled: boolean; terminating: boolean };
-  /** Whether just that owner (uid) exists. */
-  ownerExists(namespace: string, owner: Owner, signal: AbortSignal): Promise<boolean>;
+  /** The object that bears the owner's name now. */
+  getOwner(namespace: string, owner: Owner, signal: AbortSignal): Promise<KubeObject | undefined>;
   /** Straight from the API server: whether a claim holds is no question for a cache. */
   getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
+  /** Budgets that count the pod, as `namespace/name`, from a cache. */
+  budgetsOf(pod: Pod): string[];
+  admissions: Pick<Admissions, 'turnOf' | 'destinationTurnOf' | 'shareOf'>;
   agents: Agents;
+  cpus: Pick<Cpus, 'of' | 'lacking'>;
   settings: Settings;
   now(): number;
 }
@@ -41,24 +50,32 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
       asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
     ]);
-    const [sourcePod, placeholder, separateTarget, ownerExists] = await Promise.all([
+    const [sourcePod, placeholder, separateTarget, unwanted] = await Promise.all([
       ports.getPod(namespace, spec.pod, signal),
       status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
       targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
-      undoing.has(status?.phase ?? '') && owner ? ports.ownerExists(namespace, owner, signal) : true,
+      undoing.has(status?.phase ?? '') && owner
+        ? ports.getOwner(namespace, owner, signal).then((found) => whyUnwanted(owner, found, spec.pod))
+        : undefined,
     ]);
     const nodeName = targetNode ?? spec.destination?.nodeName;
+    const runsOn = sourceNode ?? sourcePod?.spec.nodeName;
+    const budgets = sourcePod && policyOf(migration) !== undefined ? ports.budgetsOf(sourcePod) : [];
     return {
       now: ports.now(),
       migration,
+      budgets,
+      turn: turnOf(ports, migration, { budgets, sourcePod, placeholder }),
+      bytesPerSecond: ports.admissions.shareOf(migration),
       sourcePod,
       targetPod: targetName === spec.pod ? sourcePod : separateTarget,
       placeholder,
       rivalMigration: await rival(ports, migration, sourcePod, signal),
       namespaceEnabled: ports.namespace(namespace).enabled,
       namespaceTerminating: ports.namespace(namespace).terminating,
-      ownerGone: !ownerExists,
-      sourceNode: sourceNode ? ports.node(sourceNode) : undefined,
+      unwanted,
+      sourceNode: runsOn ? ports.node(runsOn) : undefined,
+      cpus: await cpusOf(ports, status?.phase, runsOn, nodeName, signal),
       destinationNode: nodeName ? ports.node(nodeName) : undefined,
       source,
       destination,
@@ -67,6 +84,35 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       settings: ports.settings,
     };
   };
+}
+
+function turnOf(
+  { admissions }: ObservePorts,
+  migration: Migration,
+  { budgets, sourcePod, placeholder }: Pick<Observation, 'budgets' | 'sourcePod' | 'placeholder'>,
+): Turn | undefined {
+  const { phase = 'Pending' } = migration.status ?? {};
+  const chosen = placeholder?.spec.nodeName;
+  if (phase === 'Pending') return admissions.turnOf(migration, budgets, sourcePod?.spec.nodeName);
+  return phase === 'Preparing' && chosen ? admissions.destinationTurnOf(migration, chosen) : undefined;
+}
+
+/** Phases in which the destination is chosen, or checked. */
+const choosing = new Set<string>(['Pending', 'Preparing']);
+
+async function cpusOf(
+  { cpus }: ObservePorts,
+  phase: Phase = 'Pending',
+  sourceNode: string | undefined,
+  destinationNode: string | undefined,
+  signal: AbortSignal,
+): Promise<Observation['cpus']> {
+  if (!choosing.has(phase) || !sourceNode) return { lacking: [] };
+  const [source, destination] = await Promise.all([
+    cpus.of(sourceNode, signal),
+    destinationNode ? cpus.of(destinationNode, signal) : undefined,
+  ]);
+  return { source, destination, lacking: source ? cpus.lacking(source) : [] };
 }
 
 /** Whose claim the pod bears, when that is another Migration that is not finished. Only asked before a migration begins. */

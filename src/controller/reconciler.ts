@@ -29,6 +29,8 @@ export class Reconciler {
   readonly #ports: ReconcilerPorts;
   /** Waits for agents under way, one a migration and side. */
   readonly #waits = new Map<string, AbortController>();
+  /** Key → versions of the Migration that were written here and are not shown by the cache yet. */
+  readonly #written = new Map<string, Set<string>>();
 
   constructor(ports: ReconcilerPorts) {
     this.#ports = ports;
@@ -37,10 +39,12 @@ export class Reconciler {
   async reconcile(key: string, signal: AbortSignal): Promise<void> {
     const { getMigration, observe, act, log } = this.#ports;
     const [namespace = '', name = ''] = key.split('/');
+    /** What the API server answered when the last round wrote it, and nothing else was done since: as fresh as a read. */
+    let known: Migration | undefined;
     for (let round = 0; round < maximumRounds; round++) {
-      const migration = await getMigration(namespace, name, signal);
+      const migration: Migration | undefined = known ?? (await getMigration(namespace, name, signal));
       if (!migration) {
-        this.#endWaits(key);
+        this.#end(key);
         return;
       }
       const observation = await observe(migration, signal);
@@ -50,8 +54,9 @@ export class Reconciler {
         log.debug({ migration: key, action: action.type }, 'acting');
         await act(written, action, signal);
       }
-      if (plan.actions.length > 0 || written !== migration) continue;
-      if (isFinished(migration)) this.#endWaits(key);
+      known = plan.actions.length === 0 ? written : undefined;
+      if (plan.actions.length > 0 || (written !== migration && !onlyTells(migration, plan))) continue;
+      if (isFinished(migration)) this.#end(key);
       this.#wait(key, migration, plan);
       return;
     }
@@ -59,15 +64,27 @@ export class Reconciler {
     this.#ports.enqueue(key, 5000);
   }
 
+  /**
+   * Whether this version of a Migration was written here: what follows from it has been done, or is waited for. Asked once
+   * for each version that the cache shows.
+   */
+  wrote({ metadata }: Migration): boolean {
+    return this.#written.get(`${metadata.namespace}/${metadata.name}`)?.delete(metadata.resourceVersion ?? '') ?? false;
+  }
+
   stop(): void {
     for (const wait of this.#waits.values()) wait.abort();
     this.#waits.clear();
+    this.#written.clear();
   }
 
   async #write(migration: Migration, plan: Plan, signal: AbortSignal): Promise<Migration> {
     let current = migration;
-    if (plan.status && !sameStatus(migration.status, plan.status)) {
+    // What is done next is followed by another look, which finds better words; nothing rests on these.
+    const passing = plan.actions.length > 0 && plan.status !== undefined && sameButWords(migration.status, plan.status);
+    if (plan.status && !passing && !sameStatus(migration.status, plan.status)) {
       current = await this.#ports.writeStatus(migration, plan.status, signal);
+      this.#remember(current);
       const { phase } = plan.status;
       if (phase !== migration.status?.phase)
         this.#ports.log.info(
@@ -98,7 +115,14 @@ export class Reconciler {
     }
   }
 
-  #endWaits(key: string): void {
+  #remember({ metadata }: Migration): void {
+    const key = `${metadata.namespace}/${metadata.name}`;
+    const versions = this.#written.get(key) ?? new Set();
+    this.#written.set(key, versions.add(metadata.resourceVersion ?? ''));
+  }
+
+  #end(key: string): void {
+    this.#written.delete(key);
     for (const side of ['source', 'destination']) {
       this.#waits.get(`${key}/${side}`)?.abort();
       this.#waits.delete(`${key}/${side}`);
@@ -106,9 +130,24 @@ export class Reconciler {
   }
 }
 
+/** Whether a plan that does nothing stays in its phase and waits: what it has to write then is how far things are, and another look would find the same. */
+function onlyTells({ status }: Migration, plan: Plan): boolean {
+  const waits = plan.requeueAfter !== undefined || (plan.waitFor ?? []).length > 0;
+  return waits && plan.status?.phase === status?.phase;
+}
+
 /** Times of conditions do not count: words that are the same are no news. */
 function sameStatus(before: MigrationStatus | undefined, after: MigrationStatus): boolean {
   return canonical(before ?? {}) === canonical(after);
+}
+
+/** Whether the conditions hold as before and all else is the same; only what they say differs. */
+function sameButWords(before: MigrationStatus | undefined, after: MigrationStatus): boolean {
+  const withoutWords = (status: MigrationStatus) => ({
+    ...status,
+    conditions: status.conditions?.map(({ type, status: holds }) => [type, holds]),
+  });
+  return before !== undefined && canonical(withoutWords(before)) === canonical(withoutWords(after));
 }
 
 function canonical(value: unknown): string {

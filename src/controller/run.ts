@@ -1,18 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Logger } from 'pino';
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import { isFinished } from '../api/migration.ts';
-import { group, labels, version } from '../api/names.ts';
+import { hasBegun, isFinished } from '../api/migration.ts';
+import { group } from '../api/names.ts';
 import { isReady } from '../api/pod.ts';
 import { keepCertificates } from '../kube/certificate-keeper.ts';
 import { secretNames } from '../kube/certificates.ts';
 import { KubeClient } from '../kube/client.ts';
 import { loadConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
-import { Informer } from '../kube/informer.ts';
 import { LeaderElection } from '../kube/leader-election.ts';
-import { type Migration, migrations, namespaces, nodes, type Pod, pods } from '../kube/resources.ts';
+import { type Migration, migrations, type Pod, pods } from '../kube/resources.ts';
 import { watchTlsSecret } from '../kube/tls-secret.ts';
 import { keyOf } from '../kube/types.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
@@ -21,8 +19,13 @@ import { messageOf } from '../util/errors.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
 import { actor } from './act.ts';
 import { Agents } from './agents.ts';
+import { enabledLabels, indexes, openCaches } from './caches.ts';
 import { clusterOf } from './cluster.ts';
+import { Cpus } from './cpus.ts';
+import { measuresOf } from './measures.ts';
 import { observer } from './observe.ts';
+import { policyWork } from './policies.ts';
+import { previewWork } from './preview-work.ts';
 import { Reconciler } from './reconciler.ts';
 import { requestedMigration } from './requests.ts';
 import { sweep } from './sweeper.ts';
@@ -46,29 +49,26 @@ const agentDeadline = 10_000;
 /** How long work under way may go on when leading ends. Milliseconds. */
 const drainGrace = 2000;
 
-const indexes = { pod: 'pod', node: 'node', uid: 'uid' } as const;
-
 /** Runs the controller until the signal aborts: every replica keeps the certificates, the leader moves pods. */
 export async function runController(options: ControllerOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { namespace, settings } = options;
   const client = new KubeClient(loadConfig(), { userAgent: 'podferry-controller' });
   const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the cluster');
-  const informers = {
-    migrations: new Informer(client, migrations, {
-      onError,
-      indexers: { [indexes.pod]: podsOf, [indexes.uid]: ({ metadata }) => [metadata.uid ?? ''] },
-    }),
-    pods: new Informer(client, pods, { onError, transform: whatMatters, indexers: { [indexes.node]: agentNodeOf } }),
-    nodes: new Informer(client, nodes, { onError }),
-    namespaces: new Informer(client, namespaces, { onError }),
-  };
+  const informers = openCaches(client, onError);
+  const agentOn = (nodeName: string) =>
+    informers.pods.byIndex(indexes.node, nodeName).find((agent) => agent.metadata.namespace === namespace && isReady(agent));
   const agents = new Agents({
     deadline: agentDeadline,
     addressOf: (nodeName) => {
-      const pod = informers.pods.byIndex(indexes.node, nodeName).find((agent) => agent.metadata.namespace === namespace && isReady(agent));
+      const pod = agentOn(nodeName);
       return pod?.status?.podIP && `${hostOf(pod.status.podIP)}:${options.agentPort}`;
     },
   });
+  const nodesWithAgents = () =>
+    informers.nodes
+      .list()
+      .map(({ metadata }) => metadata.name)
+      .filter((name) => agents.addressOf(name));
   const certificate = watchTlsSecret(client, namespace, secretNames.controller, (material) => agents.setTls(material), onError);
   const recorder = new EventRecorder(client, { controller: `${group}/controller`, instance: options.identity, onError });
   const election = new LeaderElection(client, {
@@ -91,7 +91,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     client,
     {
       namespace,
-      webhookConfigurations: { mutating: ['podferry'], validating: [] },
+      webhookConfigurations: { mutating: ['podferry'], validating: ['podferry'] },
       onRound: ({ written }, bundle) => {
         if (written.length || bundle.written.length)
           log.info({ secrets: written, configurations: bundle.written }, 'certificates were renewed');
@@ -108,6 +108,13 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     const queue: WorkQueue = new WorkQueue((key, stop) => measured(key, stop), {
       concurrency: options.concurrency,
       maximumDelay: 15_000,
+      // Many may wait, or have ended; those under way are frozen on a lease, and those whose turn it is hold a place.
+      first: (key) => {
+        const [ns = '', name = ''] = key.split('/');
+        const migration = informers.migrations.get(name, ns);
+        if (!migration || isFinished(migration)) return false;
+        return hasBegun(migration) || policies.admissions.mayBegin(migration.metadata.uid ?? '');
+      },
       onError: (key, error, retryAfter) => {
         measures.failures.inc();
         log.warn({ migration: key, error: messageOf(error), retryAfter: Math.round(retryAfter) }, 'a step failed; it is tried again');
@@ -116,18 +123,33 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     const cluster = clusterOf(client);
     const getMigration = (ns: string, name: string, stop: AbortSignal) =>
       client.find(migrations, { namespace: ns, name }, { signal: stop });
+    const policies = policyWork(informers, client, cluster, (migration) => queue.add(keyOf(migration)), measures, log);
+    const previews = previewWork(informers, client, log);
+    const cpus = new Cpus({
+      nodes: nodesWithAgents,
+      agentOf: (nodeName) => {
+        const agent = agentOn(nodeName);
+        // It has become Ready anew after every start.
+        return agent && `${agent.metadata.uid}/${agent.status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime}`;
+      },
+      ask: (nodeName, stop) => agents.cpu(nodeName, stop),
+      now: () => Date.now(),
+    });
     const reconciler = new Reconciler({
       getMigration,
       observe: observer({
         getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
         node: (name) => informers.nodes.get(name),
         namespace: (name) => {
-          const { labels: given, deletionTimestamp } = informers.namespaces.get(name)?.metadata ?? {};
-          return { enabled: given?.[labels.enabled] === 'true', terminating: deletionTimestamp !== undefined };
+          const { deletionTimestamp } = informers.namespaces.get(name)?.metadata ?? {};
+          return { enabled: enabledLabels(informers, name) !== undefined, terminating: deletionTimestamp !== undefined };
         },
-        ownerExists: cluster.ownerExists,
+        getOwner: cluster.getOwner,
         getMigration,
+        budgetsOf: policies.budgetsOf,
+        admissions: policies.admissions,
         agents,
+        cpus,
         settings,
         now: () => Date.now(),
       }),
@@ -169,21 +191,23 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       concerned(pod);
       if (requestedMigration(pod)) requests.add(keyOf(pod));
     };
-    const migrationChanged = (migration: Migration) => queue.add(keyOf(migration));
+    const look = (migration: Migration) => queue.add(keyOf(migration));
+    const changed = (migration: Migration) => {
+      if (!reconciler.wrote(migration)) look(migration);
+    };
     const off = [
-      informers.migrations.addHandlers({ add: migrationChanged, update: migrationChanged, delete: migrationChanged }),
+      informers.migrations.addHandlers({ add: look, update: changed, delete: look }),
       informers.pods.addHandlers({ add: asked, update: asked, delete: concerned }),
     ];
     queue.start();
     requests.start();
+    policies.start();
+    previews.start();
+    const following = cpus.follow(leading);
     const sweeping = sweep(
       {
         agents,
-        nodes: () =>
-          informers.nodes
-            .list()
-            .map(({ metadata }) => metadata.name)
-            .filter((name) => agents.addressOf(name)),
+        nodes: nodesWithAgents,
         standingOf: (uid) => {
           const [migration] = informers.migrations.byIndex(indexes.uid, uid);
           return migration && (isFinished(migration) ? 'finished' : 'active');
@@ -197,7 +221,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     reconciler.stop();
     // Whoever leads next must not find this one still acting: no grace when the lease is lost.
     const grace = signal.aborted ? drainGrace : 0;
-    await Promise.all([queue.drain(grace), requests.drain(grace), sweeping]);
+    await Promise.all([queue.drain(grace), requests.drain(grace), policies.stop(grace), previews.stop(grace), sweeping, following]);
     log.info('this replica no longer leads');
   };
   await election.run(lead, signal);
@@ -207,73 +231,6 @@ export async function runController(options: ControllerOptions, log: Logger, sig
   await Promise.all([agents.close(), probes.close(), client.close()]);
 }
 
-/** The pods that a Migration looks at, as `namespace/name`. */
-function podsOf({ metadata, spec, status }: Migration): string[] {
-  const names = [spec.pod, status?.target?.name, status?.placeholder].filter((name) => name !== undefined);
-  return [...new Set(names)].map((name) => `${metadata.namespace}/${name}`);
-}
-
-/** The node of an agent's pod; none for all other pods. */
-function agentNodeOf(pod: Pod): string[] {
-  const isAgent = pod.metadata.labels?.[labels.component] === 'agent' && pod.metadata.labels['podferry.io/app'] === 'podferry';
-  return isAgent && pod.spec.nodeName ? [pod.spec.nodeName] : [];
-}
-
-/** Of all pods of the cluster only what wakes a migration up or finds an agent is kept; decisions read pods afresh. */
-function whatMatters(pod: Pod): Pod {
-  const { name, namespace, uid, resourceVersion, annotations, deletionTimestamp, labels: podLabels } = pod.metadata;
-  const own = Object.entries(annotations ?? {}).filter(([key]) => key.startsWith(`${group}/`));
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      name,
-      ...(namespace ? { namespace } : {}),
-      ...(uid ? { uid } : {}),
-      ...(resourceVersion ? { resourceVersion } : {}),
-      ...(deletionTimestamp ? { deletionTimestamp } : {}),
-      ...(podLabels?.[labels.component] ? { labels: podLabels } : {}),
-      ...(own.length ? { annotations: Object.fromEntries(own) } : {}),
-    },
-    spec: { containers: [], ...(pod.spec.nodeName ? { nodeName: pod.spec.nodeName } : {}) },
-    status: {
-      ...(pod.status?.podIP ? { podIP: pod.status.podIP } : {}),
-      conditions: pod.status?.conditions?.filter((condition) => condition.type === 'Ready') ?? [],
-    },
-  };
-}
-
 function hostOf(ip: string): string {
   return ip.includes(':') ? `[${ip}]` : ip;
-}
-
-function measuresOf(metrics: Registry, all: Informer<Migration>) {
-  const gauge = new Gauge({
-    name: 'podferry_migrations',
-    help: 'Migrations by phase.',
-    labelNames: ['phase'],
-    registers: [metrics],
-    collect() {
-      this.reset();
-      for (const migration of all.list()) this.inc({ phase: migration.status?.phase ?? 'Pending' });
-    },
-  });
-  const active = new Gauge({
-    name: 'podferry_migrations_active',
-    help: 'Migrations that are not finished.',
-    registers: [metrics],
-    collect() {
-      this.set(all.list().filter((migration) => !isFinished(migration)).length);
-    },
-  });
-  return {
-    gauge,
-    active,
-    reconcile: new Histogram({ name: 'podferry_reconcile_seconds', help: 'Time of one look at a Migration.', registers: [metrics] }),
-    failures: new Counter({
-      name: 'podferry_reconcile_failures_total',
-      help: `Steps of ${group}/${version} Migrations that failed and are tried again.`,
-      registers: [metrics],
-    }),
-  };
 }

@@ -1,11 +1,18 @@
-import { createHash } from 'node:crypto';
 import { pipeline, type Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HashingStream } from '../util/hashing.ts';
+import { AppendedReader, type AppendedSource, type Pace } from './appended.ts';
 import type { BlobInfo } from './blob-store.ts';
+import { digestOf } from './digest.ts';
+import type { Compression } from './encoding-choice.ts';
 import { ImageError } from './errors.ts';
+import { LinkRate } from './link-rate.ts';
 import { acceptManifests, maxManifestBytes } from './media-types.ts';
+import { PageSender } from './page-sender.ts';
+import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
-import { type RegistryOptions, readLimited, Transport, type TransportResponse } from './transport.ts';
+import { type RegistryOptions, Transport, type TransportResponse } from './transport.ts';
+import { checksumHeader, pagesHeader, uploadDigestHeader } from './upload-headers.ts';
 
 export type { RegistryOptions } from './transport.ts';
 
@@ -28,6 +35,10 @@ export interface Manifest {
 /** How long deleting an abandoned upload session may take; after that the registry has to forget it by itself. Milliseconds. */
 const cancelMs = 5_000;
 
+/** How often in a row it goes on after a connection that broke, and how long it waits before, the longer the more often. Milliseconds. */
+const resumes = 5;
+const resumeMs = 200;
+
 /**
  * A client of the OCI distribution specification v1.1 (github.com/opencontainers/distribution-spec, spec.md) for one
  * registry. Blobs are streams, with backpressure; nothing is kept in memory or on disk. Every call throws ImageError;
@@ -36,6 +47,7 @@ const cancelMs = 5_000;
 export class RegistryClient {
   readonly #transport: Transport;
   readonly #commitMs: number;
+  readonly #link = new LinkRate();
 
   constructor(options: RegistryOptions) {
     this.#transport = new Transport(options);
@@ -159,6 +171,83 @@ export class RegistryClient {
     return info;
   }
 
+  /**
+   * Uploads content that may still grow, in segments (spec: "Pushing a blob in chunks"), each as soon as there is something
+   * to be sent. When the connection breaks it goes on from where the registry is. Only for registries of podferry's: they do
+   * the hashing; zeros are not sent, and the rest compressed where that is faster, if the registry says that it knows how. An
+   * error of the source is thrown as it is.
+   * @returns `wire`: bytes that travelled, with what had to be sent again; without HTTP's and TLS's own
+   * @throws ImageError `no-space`, `digest-mismatch`
+   */
+  async uploadAppended(
+    repository: string,
+    source: AppendedSource,
+    options: TransferOptions & { pace?: Pace } = {},
+  ): Promise<BlobInfo & { crc32: number; wire: number }> {
+    const { pace, onProgress: passed } = options;
+    const signal = options.signal ?? new AbortController().signal;
+    const reader = new AppendedReader(source);
+    const begun = await this.#postUpload(repository, options);
+    let session = this.#location(begun, begun.url);
+    const sender = new PageSender(reader, { accepts: acceptedOf(begun), link: this.#link, pace, passed, signal });
+    let digest = emptyDigest;
+    let failures = 0;
+    const send = async (available: number) => {
+      const { headers, body, arrived } = sender.segment(available);
+      const call = { doing: `uploading a blob to ${repository}`, scopes: [push(repository)], signal };
+      const response = await this.#transport.send({ ...call, method: 'PATCH', target: session, expect: [202], headers, body });
+      await response.body.dump();
+      arrived();
+      session = this.#location(response, session);
+      digest = String(response.headers[uploadDigestHeader]);
+    };
+    try {
+      for (let before: { position: number; crc32: number } | undefined; ; ) {
+        try {
+          if (before) {
+            const arrived = await this.#uploaded(repository, session, signal);
+            reader.rewind(before);
+            await sender.skip(arrived.size);
+            digest = arrived.digest;
+          }
+          const available = await reader.available(signal);
+          if (available === 0) break;
+          before = { position: reader.position, crc32: reader.crc32 };
+          await send(available);
+          before = undefined;
+          failures = 0;
+        } catch (error) {
+          if (reader.failure || !before || !(error instanceof ImageError) || error.code !== 'unreachable' || ++failures > resumes)
+            throw error;
+          await sleep(failures * resumeMs, undefined, { signal });
+        }
+      }
+    } catch (error) {
+      await this.#cancelUpload(repository, session);
+      throw reader.failure?.error ?? error;
+    }
+    const info = { digest, size: reader.position, crc32: reader.crc32 };
+    await this.#completeUpload(repository, session, info, undefined, { ...options, headers: { [checksumHeader]: String(info.crc32) } });
+    return { ...info, wire: sender.wire };
+  }
+
+  /** What of an upload has arrived. */
+  async #uploaded(repository: string, session: URL, signal: AbortSignal): Promise<BlobInfo> {
+    const response = await this.#transport.send({
+      method: 'GET',
+      target: session,
+      doing: `asking how much of an upload to ${repository} has arrived`,
+      scopes: [push(repository)],
+      expect: [204],
+      signal,
+    });
+    await response.body.dump();
+    const last = Number(/^0-(\d+)$/.exec(String(response.headers.range))?.[1] ?? 0);
+    const digest = String(response.headers[uploadDigestHeader]);
+    // Nothing at all is said as `0-0` too.
+    return { size: digest === emptyDigest ? 0 : last + 1, digest };
+  }
+
   /** Uploads a small blob (a config) in one PUT. */
   async putBlob(repository: string, content: Buffer, options: CallOptions = {}): Promise<BlobInfo> {
     const info = { digest: digestOf(content), size: content.length };
@@ -251,6 +340,11 @@ export class RegistryClient {
   }
 
   async #beginUpload(repository: string, options: CallOptions): Promise<URL> {
+    const response = await this.#postUpload(repository, options);
+    return this.#location(response, response.url);
+  }
+
+  async #postUpload(repository: string, options: CallOptions): Promise<TransportResponse> {
     const response = await this.#transport.send({
       method: 'POST',
       target: uploadsPath(repository),
@@ -261,7 +355,7 @@ export class RegistryClient {
       signal: options.signal,
     });
     await response.body.dump();
-    return this.#location(response, response.url);
+    return response;
   }
 
   /** The closing PUT, with the content when it was not sent before. Deletes the session on failure. */
@@ -270,7 +364,7 @@ export class RegistryClient {
     session: URL,
     info: BlobInfo,
     content: Buffer | Readable | undefined,
-    options: CallOptions,
+    options: CallOptions & { headers?: Record<string, string> },
   ): Promise<void> {
     const doing = `completing blob ${info.digest} (${info.size} bytes) of ${repository}`;
     // By hand: a registry's own parameters (its state, signed) must stay as they are.
@@ -282,10 +376,12 @@ export class RegistryClient {
         doing,
         scopes: [push(repository)],
         expect: [201, 204],
-        headers:
-          content === undefined
+        headers: {
+          ...options.headers,
+          ...(content === undefined
             ? { 'content-length': '0' }
-            : { 'content-type': 'application/octet-stream', 'content-length': String(info.size) },
+            : { 'content-type': 'application/octet-stream', 'content-length': String(info.size) }),
+        },
         ...(content !== undefined && { body: content }),
         signal: options.signal,
         headersMs: this.#commitMs,
@@ -363,10 +459,15 @@ class Verified extends HashingStream {
   }
 }
 
-/** `sha256:…` of a buffer. */
-export function digestOf(content: Buffer): string {
-  return `sha256:${createHash('sha256').update(content).digest('hex')}`;
+/** What an upload's registry decodes; undefined: it is one that knows no frames of pages. */
+function acceptedOf(response: TransportResponse): Compression[] | undefined {
+  const header = response.headers[pagesHeader];
+  if (typeof header !== 'string') return undefined;
+  const names = header.split(',').map((name) => name.trim());
+  return (['zstd', 'gzip'] as const).filter((compression) => names.includes(compression));
 }
+
+const emptyDigest = digestOf(Buffer.alloc(0));
 
 const pull = (repository: string) => `repository:${repository}:pull`;
 const push = (repository: string) => `repository:${repository}:pull,push`;

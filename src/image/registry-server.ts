@@ -2,12 +2,15 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import { isAbort, messageOf } from '../util/errors.ts';
-import type { BlobUpload, ByteRange } from './blob-store.ts';
+import type { BlobUpload, ByteRange, Decoder } from './blob-store.ts';
+import { digestOf } from './digest.ts';
 import { ImageError } from './errors.ts';
 import { maxManifestBytes, mediaTypes } from './media-types.ts';
+import { contentOfFrames, maxFramedBytes, pagesType } from './page-frames.ts';
+import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
-import { digestOf, type Manifest } from './registry-client.ts';
-import { readLimited } from './transport.ts';
+import type { Manifest } from './registry-client.ts';
+import { checksumHeader, pagesHeader, uploadDigestHeader } from './upload-headers.ts';
 
 export type { Manifest } from './registry-client.ts';
 
@@ -129,15 +132,17 @@ class Registry {
     } else if (kind === 'blobs') {
       if (!isDigest(last)) throw new Refusal(400, 'DIGEST_INVALID', `${last} is not a digest`);
       if (reading) return this.#getBlob(request, response, repository, last, signal);
-    } else if (method === 'POST' && last === '') return this.#beginUpload(request, response, repository, signal);
-    else if (method === 'PATCH' || method === 'PUT') return this.#continueUpload(request, response, repository, last, signal);
+    } else if (method === 'POST' && last === '') return this.#beginUpload(request, response, repository);
+    else if (method === 'PATCH' || method === 'PUT') return this.#continueUpload(request, response, repository, last);
     else if (method === 'DELETE') {
       this.#session(repository, last);
       await this.#drop(last);
       this.#send(request, response, 204, {});
       return;
     } else if (method === 'GET') {
-      const { upload } = this.#session(repository, last);
+      const { upload, busy } = this.#session(repository, last);
+      // Its client may have gone without this having been noticed yet.
+      if (busy) throw new Refusal(503, 'BLOB_UPLOAD_INVALID', 'a request is still writing to this upload');
       this.#send(request, response, 204, this.#sessionHeaders(repository, last, upload));
       return;
     }
@@ -222,7 +227,7 @@ class Registry {
     this.#send(request, response, 201, { Location: `/v2/${repository}/manifests/${digest}`, 'Docker-Content-Digest': digest });
   }
 
-  async #beginUpload(request: IncomingMessage, response: ServerResponse, repository: string, signal: AbortSignal): Promise<void> {
+  async #beginUpload(request: IncomingMessage, response: ServerResponse, repository: string): Promise<void> {
     const uploads = await this.#writable(repository);
     const upload = await uploads.create(repository);
     // Whoever knows the id may write to the upload: 256 random bits.
@@ -231,58 +236,52 @@ class Registry {
     this.#sessions.set(id, session);
     this.#rest(id, session);
     const digest = new URL(request.url as string, 'http://registry').searchParams.get('digest');
-    if (digest !== null) return this.#complete(request, response, id, session, digest, signal);
+    if (digest !== null) return this.#complete(request, response, id, session, digest);
     this.#send(request, response, 202, this.#sessionHeaders(repository, id, upload));
   }
 
-  async #continueUpload(
-    request: IncomingMessage,
-    response: ServerResponse,
-    repository: string,
-    id: string,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #continueUpload(request: IncomingMessage, response: ServerResponse, repository: string, id: string): Promise<void> {
     const session = this.#session(repository, id);
     if (session.busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing to this upload');
     if (request.method === 'PUT') {
       const digest = new URL(request.url as string, 'http://registry').searchParams.get('digest');
-      return this.#complete(request, response, id, session, digest ?? '', signal);
+      return this.#complete(request, response, id, session, digest ?? '');
     }
-    const start = /^(?:bytes[ =])?(\d+)-\d+/.exec(request.headers['content-range'] ?? '')?.[1];
+    const [, start, last] = /^(?:bytes[ =])?(\d+)-(\d+)/.exec(request.headers['content-range'] ?? '') ?? [];
     if (start !== undefined && Number(start) !== session.upload.size) {
       throw new Refusal(416, 'BLOB_UPLOAD_INVALID', `the upload has ${session.upload.size} bytes; the chunk begins at ${start}`);
     }
-    await this.#append(request, id, session, signal);
+    const framed = request.headers['content-type'] === pagesType;
+    const length = Number(last) - Number(start) + 1;
+    if (framed && !(length > 0)) throw new Refusal(400, 'BLOB_UPLOAD_INVALID', 'frames of pages need a Content-Range');
+    if (framed && length > maxFramedBytes)
+      throw new Refusal(413, 'SIZE_INVALID', `frames of pages may have at most ${maxFramedBytes} bytes of content, not ${length}`);
+    await this.#append(request, id, session, framed ? (batches) => contentOfFrames(batches, length) : undefined);
     this.#send(request, response, 202, this.#sessionHeaders(repository, id, session.upload));
   }
 
-  /** Takes the request's body; a body that breaks off ends the session (there is no resuming of uploads here). */
-  async #append(request: IncomingMessage, id: string, session: Session, signal: AbortSignal): Promise<void> {
+  /** Takes the request's body. One that breaks off leaves what came of it, for the client to go on (spec: "Pushing a blob in chunks"). */
+  async #append(request: IncomingMessage, id: string, session: Session, decode?: Decoder): Promise<void> {
     clearTimeout(session.timer);
     session.busy = true;
     try {
-      await session.upload.append(request, { signal });
+      await session.upload.append(request, { ...(decode && { decode }) });
     } catch (error) {
-      await this.#drop(id);
+      if (request.complete || !request.destroyed) await this.#drop(id);
       throw error;
+    } finally {
+      session.busy = false;
+      if (this.#sessions.has(id)) this.#rest(id, session);
     }
-    session.busy = false;
-    this.#rest(id, session);
   }
 
-  async #complete(
-    request: IncomingMessage,
-    response: ServerResponse,
-    id: string,
-    session: Session,
-    digest: string,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #complete(request: IncomingMessage, response: ServerResponse, id: string, session: Session, digest: string): Promise<void> {
     if (!isDigest(digest)) throw new Refusal(400, 'DIGEST_INVALID', `${JSON.stringify(digest)} is not a digest`);
-    await this.#append(request, id, session, signal);
+    await this.#append(request, id, session);
     clearTimeout(session.timer);
     this.#sessions.delete(id);
-    const blob = await session.upload.commit({ digest });
+    const sum = request.headers[checksumHeader];
+    const blob = await session.upload.commit({ digest, ...(typeof sum === 'string' && /^\d+$/.test(sum) && { crc32: Number(sum) }) });
     await this.#backend.uploads?.completed?.(session.repository, blob);
     this.#send(request, response, 201, { Location: `/v2/${session.repository}/blobs/${digest}`, 'Docker-Content-Digest': digest });
   }
@@ -314,7 +313,13 @@ class Registry {
   }
 
   #sessionHeaders(repository: string, id: string, upload: BlobUpload): Record<string, string> {
-    return { Location: `/v2/${repository}/blobs/uploads/${id}`, 'Docker-Upload-UUID': id, Range: `0-${Math.max(upload.size - 1, 0)}` };
+    return {
+      Location: `/v2/${repository}/blobs/uploads/${id}`,
+      'Docker-Upload-UUID': id,
+      Range: `0-${Math.max(upload.size - 1, 0)}`,
+      [uploadDigestHeader]: upload.digest,
+      [pagesHeader]: 'zstd, gzip',
+    };
   }
 
   #send(request: IncomingMessage, response: ServerResponse, status: number, headers: Record<string, string>, body?: Buffer): void {
@@ -351,7 +356,7 @@ function asRefusal(error: unknown): Refusal {
   if (code === 'digest-mismatch') return new Refusal(400, 'DIGEST_INVALID', messageOf(error));
   if (code === 'no-space') return new Refusal(507, 'UNAVAILABLE', `no space left on the node: ${messageOf(error)}`);
   if (code === 'too-large') return new Refusal(413, 'SIZE_INVALID', messageOf(error));
-  if (code === 'aborted') return new Refusal(400, 'BLOB_UPLOAD_INVALID', messageOf(error));
+  if (code === 'aborted' || code === 'protocol') return new Refusal(400, 'BLOB_UPLOAD_INVALID', messageOf(error));
   return new Refusal(500, 'UNKNOWN', `internal error: ${messageOf(error)}`);
 }
 

@@ -6,6 +6,7 @@ import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Authenticator, parseChallenges } from './auth.ts';
 import type { Credentials } from './docker-config.ts';
 import { ImageError, type ImageErrorCode } from './errors.ts';
+import { readLimited } from './read-limited.ts';
 
 export interface RegistryOptions {
   /** Host, or host:port. */
@@ -47,7 +48,7 @@ export interface TransportRequest {
   /** Statuses that are no failure. */
   expect: readonly number[];
   headers?: Record<string, string>;
-  body?: Buffer | Readable;
+  body?: Buffer | Readable | AsyncIterable<Buffer>;
   signal?: AbortSignal | undefined;
   headersMs?: number | undefined;
 }
@@ -131,7 +132,8 @@ export class Transport {
         method: wanted.method,
         dispatcher: own ? this.#agent : this.#foreign,
         headers: { 'user-agent': 'podferry', ...wanted.headers, ...(authorization && { authorization }) },
-        ...(wanted.body !== undefined && { body: wanted.body }),
+        // undici takes iterables too (lib/core/request.js), and writes the next piece when the last has left; its types say nothing of it.
+        ...(wanted.body !== undefined && { body: wanted.body as Buffer | Readable }),
         ...(signal && { signal }),
         ...(wanted.headersMs !== undefined && { headersTimeout: wanted.headersMs }),
         highWaterMark: bulkHighWaterMark,
@@ -233,19 +235,6 @@ function ociErrors(body: string): { code?: string; message?: string }[] {
   } catch {
     return [];
   }
-}
-
-/** The body as a buffer, undefined when it is larger than the limit (bytes). */
-export async function readLimited(body: Readable, limit: number): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    // Leaving the loop destroys the body.
-    if (size > limit) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 async function readText(body: Readable, limit: number): Promise<string> {

@@ -24,9 +24,14 @@ export interface WorkQueueOptions {
   /** In [0, 1): which part of the jittered half of a wait is waited. */
   random?: () => number;
   timers?: Timers;
+  /** Keys that are worked on before others that are ready (which get every eighth turn); asked when a key becomes ready. Default none. */
+  first?: (key: string) => boolean;
   /** Told of every failure and when the key comes again (milliseconds). */
   onError?: (key: string, error: unknown, retryAfter: number) => void;
 }
+
+/** Keys that go first are taken so many times in a row while others wait, so that those come to their turn at all. */
+const mostInRow = 7;
 
 /** Does the work of one key. Throwing brings the key back after a wait that grows; the signal says that the queue is being stopped. */
 export type Work = (key: string, signal: AbortSignal) => Promise<void>;
@@ -43,8 +48,13 @@ export class WorkQueue {
   readonly #random: () => number;
   readonly #timers: Timers;
   readonly #onError: (key: string, error: unknown, retryAfter: number) => void;
+  readonly #isFirst: (key: string) => boolean;
   /** In order of arrival. */
   readonly #ready = new Set<string>();
+  /** Those of them that are worked on before the others. */
+  readonly #first = new Set<string>();
+  /** How many of these were taken since the last of the others. */
+  #firstInRow = 0;
   readonly #processing = new Set<string>();
   /** Added while worked on. */
   readonly #again = new Set<string>();
@@ -63,11 +73,12 @@ export class WorkQueue {
     this.#random = options.random ?? Math.random;
     this.#timers = options.timers ?? realTimers;
     this.#onError = options.onError ?? (() => {});
+    this.#isFirst = options.first ?? (() => false);
   }
 
   /** Keys that are ready or being worked on, for metrics. */
   get depth(): number {
-    return this.#ready.size + this.#processing.size;
+    return this.#ready.size + this.#first.size + this.#processing.size;
   }
 
   /** Keys whose time has not come. */
@@ -86,7 +97,7 @@ export class WorkQueue {
   add(key: string): void {
     if (this.#draining) return;
     if (this.#processing.has(key)) this.#again.add(key);
-    else this.#ready.add(key);
+    else this.#enter(key);
     this.#next();
   }
 
@@ -120,6 +131,7 @@ export class WorkQueue {
   async drain(grace: number): Promise<void> {
     this.#draining = true;
     this.#ready.clear();
+    this.#first.clear();
     this.#again.clear();
     for (const { timer } of this.#delayed.values()) this.#timers.clear(timer);
     this.#delayed.clear();
@@ -132,11 +144,21 @@ export class WorkQueue {
     if (timer !== undefined) this.#timers.clear(timer);
   }
 
+  #enter(key: string): void {
+    if (this.#isFirst(key)) {
+      this.#ready.delete(key);
+      this.#first.add(key);
+    } else if (!this.#first.has(key)) this.#ready.add(key);
+  }
+
   #next(): void {
     if (!this.#started) return;
-    for (const key of this.#ready) {
-      if (this.#processing.size >= this.#concurrency) return;
-      this.#ready.delete(key);
+    while (this.#processing.size < this.#concurrency && this.#first.size + this.#ready.size > 0) {
+      const othersTurn = this.#first.size === 0 || (this.#ready.size > 0 && this.#firstInRow >= mostInRow);
+      this.#firstInRow = othersTurn ? 0 : this.#firstInRow + 1;
+      const ready = othersTurn ? this.#ready : this.#first;
+      const [key = ''] = ready;
+      ready.delete(key);
       this.#processing.add(key);
       void this.#process(key);
     }
@@ -150,7 +172,7 @@ export class WorkQueue {
       this.#failed(key, error);
     }
     this.#processing.delete(key);
-    if (this.#again.delete(key)) this.#ready.add(key);
+    if (this.#again.delete(key)) this.#enter(key);
     if (this.#processing.size === 0) this.#idle?.resolve();
     this.#next();
   }

@@ -1,55 +1,66 @@
-/** A message of CRIU (or of the runtime about it), what it means, and what cures it. */
-interface Advice {
-  pattern: RegExp;
-  cause: string;
-  cure: string;
-  /** Where this was learnt. */
-  source: string;
-}
+import { type CriuMessage, criuMessages } from './criu-messages.ts';
 
-const table: Advice[] = [
-  {
-    pattern: /Unsupported proto 262/,
-    cause: 'a socket uses Multipath TCP, which CRIU cannot dump (Go 1.24 and later listen with it)',
-    cure: 'start the container with the environment variable GODEBUG=multipathtcp=0',
-    source: 'measured, Go 1.26 with CRIU 4.2.1',
-  },
-  {
-    pattern: /anon_inode:\[io_uring\]/,
-    cause: 'the process uses io_uring, which CRIU cannot dump (Node.js 24 and others)',
-    cure: 'set securityContext.seccompProfile.type to RuntimeDefault, which keeps io_uring away',
-    source: 'measured, Node.js 24 with CRIU 4.2.1',
-  },
-  {
-    pattern: /Can't get rlimit/,
-    cause: 'CRIU may not read the limits of a process of another user (it lacks CAP_SYS_RESOURCE on this node)',
-    cure: 'give the node CAP_SYS_RESOURCE, or run the container as root there',
-    source: 'measured, a node without CAP_SYS_RESOURCE',
-  },
-  {
-    pattern: /Connected TCP socket|tcp-established|in-flight connection/i,
-    cause: 'the process has open TCP connections and the CRIU of the node was not told to close them',
-    cure: 'see that /etc/criu/runc.conf on the node has tcp-established, skip-in-flight and tcp-close (the podferry agent writes it)',
-    source: 'measured, CRIU 4.2.1',
-  },
-  {
-    pattern: /exec: "criu"|criu binary not found|failed to find criu/i,
-    cause: 'CRIU is not installed on the node',
-    cure: 'install CRIU 3.19 or later there (package criu)',
-    source: 'runc and containerd: exec of criu',
-  },
-  {
-    pattern: /not found.*rootfs|rootfsImageRef|failed to pull checkpoint base image/i,
-    cause: 'the base image of the checkpoint could not be pulled on the destination',
-    cure: 'see whether the podferry agent on the destination runs',
-    source: 'containerd 2.1 internal/cri/server/container_checkpoint_linux.go',
-  },
+/** Errors of one log that are told. */
+const mostErrors = 4;
+
+/** Errors that stand in the log of a dump or restore that succeeded, too; warnings are of the same kind. */
+const harmless = [/rlimit: Can't setup RLIMIT_NOFILE for self/, /\bWarn\s*[(:]/];
+
+/** Errors that say that something failed, after another has said why. */
+const aftermath = [
+  /(Dumping|Restoring) FAILED/,
+  /\w+ \(pid: \d+\) failed with/,
+  /Can't infect \(pid: \d+\) with parasite/,
+  /Unable to open fd=\d+ id=/,
+  /cr-restore\.c:\d+\): \d+ (exited|killed)/,
 ];
 
-/** Cause and cure of what CRIU said, each in a sentence; a message that is not known is quoted. */
+/**
+ * The lines of what CRIU said that are worth telling, without their timestamps. What CRIU calls an error need not be
+ * one, and one cause makes several lines.
+ *
+ * @param message lines, or what was one line each joined by `; `
+ */
+export function tellingLines(message: string): string[] {
+  const lines = message
+    .split(/\s*\n\s*|; /)
+    .map((line) => line.trim().replace(/^(CRIU: )?\(\d+\.\d+\)\s*(\d+: )?/, '$1'))
+    .filter((line) => line && !harmless.some((pattern) => pattern.test(line)));
+  const causes = lines.filter((line) => !aftermath.some((pattern) => pattern.test(line)));
+  // With nothing of CRIU left, what came after is better than nothing.
+  return causes.some((line) => /Error\b/.test(line)) ? causes : lines;
+}
+
+/** What a log of CRIU says of a failure, in a line: its first errors. Empty when it says nothing of one. */
+export function failureIn(log: string): string {
+  return tellingLines(log)
+    .filter((line) => /Error\b/.test(line))
+    .slice(0, mostErrors)
+    .join('; ');
+}
+
+/** Whether a line has the words of this message. */
+export function saysSo(message: CriuMessage, line: string): boolean {
+  return message.says.some((words) => {
+    let from = 0;
+    return words.split('…').every((part) => {
+      const at = line.indexOf(part.trim(), from);
+      from = at + part.trim().length;
+      return at >= 0;
+    });
+  });
+}
+
+/**
+ * Cause and cure of what CRIU said, each in a sentence; a message that is not known is quoted. Of several lines the first
+ * that is known counts: CRIU tells the cause first.
+ */
 export function explainCriu(message: string): string {
-  const advice = table.find((candidate) => candidate.pattern.test(message));
+  const lines = tellingLines(message);
+  for (const line of lines) {
+    const known = criuMessages.find((candidate) => saysSo(candidate, line));
+    if (known) return `${known.cause}; to cure it, ${known.cure}`;
+  }
   // Conditions and events are one line for those who list them.
-  if (!advice) return message.trim().replaceAll(/\s*\n\s*/g, '; ');
-  return `${advice.cause}; to cure it, ${advice.cure}`;
+  return (lines.length ? lines : [message.trim()]).join('; ');
 }

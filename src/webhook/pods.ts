@@ -6,13 +6,15 @@ import { shortHash } from '../plan/hash.ts';
 import { refusePod, refusePodNow } from '../plan/pods/support.ts';
 import { isAwaitedBy, refusesReplacement, toTarget } from '../plan/pods/target.ts';
 import { isObjectName, mayNot, type WebhookPorts } from './ports.ts';
+import { reviewDebugging, withPreparation } from './preparing.ts';
 import { becomeTarget } from './provided.ts';
 import { type AdmissionRequest, forbid, invalid, later, pass, type Verdict } from './review.ts';
 
 /** What the webhook says to a request about a pod. Without side effects, except for `migrate-from` outside of a dry run. */
 export async function reviewPod(ports: WebhookPorts, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
+  if (request.subResource === 'ephemeralcontainers') return reviewDebugging(ports, request);
   if (request.operation === 'UPDATE') return reviewUpdate(ports, request, signal);
-  if (request.operation === 'CREATE') return reviewCreate(ports, request, signal);
+  if (request.operation === 'CREATE') return withPreparation(ports, request, await reviewCreate(ports, request, signal), signal);
   return pass;
 }
 

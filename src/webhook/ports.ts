@@ -1,5 +1,7 @@
 import type { Migration } from '../api/migration.ts';
 import type { Pod } from '../api/pod.ts';
+import type { MigrationPolicy } from '../api/policy.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../api/volume.ts';
 import type { UserInfo } from './review.ts';
 
 /** How the webhook looks at the cluster; real in `run.ts`. */
@@ -12,6 +14,12 @@ export interface WebhookPorts {
   getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
   createMigration(migration: Migration, signal: AbortSignal): Promise<Migration>;
   getPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
+  /** Throw when they may not be read, too. */
+  getVolumeClaim(namespace: string, name: string, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined>;
+  getVolume(name: string, signal: AbortSignal): Promise<PersistentVolume | undefined>;
+  /** From caches that may lag. */
+  policies(): readonly MigrationPolicy[];
+  namespaceLabels(namespace: string): Record<string, string> | undefined;
   /** Resolves at the next change of the Migration, at the latest after `limit` milliseconds. */
   nextChange(namespace: string, name: string, limit: number, signal: AbortSignal): Promise<void>;
   /** The user name of podferry's own controller. */

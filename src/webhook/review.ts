@@ -36,9 +36,14 @@ export function invalid(message: string): Verdict {
   return { allow: false, code: 422, reason: 'Invalid', message };
 }
 
-/** 429: not now; clients that know it (kubectl drain, controllers) try again. */
-export function later(message: string, retryAfterSeconds: number): Verdict {
-  return { allow: false, code: 429, reason: 'TooManyRequests', message, retryAfterSeconds };
+/**
+ * 429: not now; clients that know it (kubectl drain, controllers) try again.
+ *
+ * @param retryAfterSeconds client-go then tries again by itself, and whoever called it never sees the message; left out, as
+ *   the API server itself does for evictions, `kubectl drain` shows it and asks again after five seconds
+ */
+export function later(message: string, retryAfterSeconds?: number): Verdict {
+  return { allow: false, code: 429, reason: 'TooManyRequests', message, ...(retryAfterSeconds ? { retryAfterSeconds } : {}) };
 }
 
 /** A request as the API server sends it, or why it is none. */

@@ -4,39 +4,62 @@ import type { Logger } from 'pino';
 import { Histogram } from 'prom-client';
 import { isFinished } from '../api/migration.ts';
 import { group } from '../api/names.ts';
+import { reasons } from '../api/reasons.ts';
 import { mayCreate } from '../kube/access-review.ts';
 import { secretNames } from '../kube/certificates.ts';
 import { KubeClient } from '../kube/client.ts';
 import { loadConfig } from '../kube/config.ts';
 import { KubeError } from '../kube/errors.ts';
+import { EventRecorder } from '../kube/events.ts';
 import { Informer } from '../kube/informer.ts';
-import { type Migration, migrations, pods } from '../kube/resources.ts';
+import { type Migration, migrationPolicies, migrations, namespaces, nodes, pods, volumeClaims, volumes } from '../kube/resources.ts';
 import { watchTlsSecret } from '../kube/tls-secret.ts';
 import { keyOf } from '../kube/types.ts';
 import { Changes } from '../util/changes.ts';
 import { messageOf } from '../util/errors.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
+import type { EvictionPorts } from './evictions.ts';
 import type { WebhookPorts } from './ports.ts';
 import { webhookApp, webhookServer } from './server.ts';
 
 export interface WebhookProcessOptions {
   /** podferry's own namespace. */
   namespace: string;
+  /** Unique among the replicas: the pod's name. */
+  identity: string;
   port: number;
   probesPort: number;
   /** Time for an answer; below the timeoutSeconds of the webhook configuration. Milliseconds. */
   deadline: number;
 }
 
-/** Between "not ready" and closing: API servers learn late that an endpoint is gone (kubernetes/kubernetes#127335). Milliseconds. */
-const lameDuck = 5000;
+/** Migrations by the pods they name or made, as `namespace/name`. */
+const podIndex = 'pod';
+
+/**
+ * Between "not ready" and closing: API servers learn late that an endpoint is gone (kubernetes/kubernetes#127335), and a
+ * connection that is closed under a request makes that fail for good (an eviction, and with it the drain). All that are in use
+ * (kubectl drain asks every five seconds) have been closed with an answer by then. Milliseconds.
+ */
+const lameDuck = 10_000;
 
 /** Runs the webhook until the signal aborts. */
 export async function runWebhook(options: WebhookProcessOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { namespace } = options;
   const client = new KubeClient(loadConfig(), { userAgent: 'podferry-webhook' });
   const onError = (error: unknown) => log.warn({ error: messageOf(error) }, 'watching the cluster');
-  const informer = new Informer(client, migrations, { onError });
+  const informer = new Informer(client, migrations, {
+    onError,
+    indexers: {
+      [podIndex]: ({ metadata, spec, status }) => [
+        ...new Set([spec.pod, status?.target?.name].flatMap((pod) => (pod ? [`${metadata.namespace}/${pod}`] : []))),
+      ],
+    },
+  });
+  const policies = new Informer(client, migrationPolicies, { onError });
+  const spaces = new Informer(client, namespaces, { onError });
+  const caches = [informer, policies, spaces];
+  const recorder = new EventRecorder(client, { controller: `${group}/webhook`, instance: options.identity, onError });
   const changes = new Changes();
   const changed = (migration: Migration) => changes.notify(keyOf(migration));
   informer.addHandlers({ add: changed, update: changed, delete: changed });
@@ -54,8 +77,27 @@ export async function runWebhook(options: WebhookProcessOptions, log: Logger, si
       }
     },
     getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
+    getVolumeClaim: (ns, name, stop) => client.find(volumeClaims, { namespace: ns, name }, { signal: stop }),
+    getVolume: (name, stop) => client.find(volumes, { name }, { signal: stop }),
+    policies: () => policies.list(),
+    namespaceLabels: (ns) => spaces.get(ns)?.metadata.labels,
     nextChange: (ns, name, limit, stop) => changes.next(`${ns}/${name}`, limit, stop),
     controllerUser: `system:serviceaccount:${namespace}:podferry-controller`,
+  };
+
+  const evictions: EvictionPorts = {
+    now: () => Date.now(),
+    policies: ports.policies,
+    namespaceLabels: ports.namespaceLabels,
+    migrationsOf: (ns, name) => informer.byIndex(podIndex, `${ns}/${name}`),
+    getPod: ports.getPod,
+    isCordoned: async (name, stop) => (await client.find(nodes, { name }, { signal: stop }))?.spec?.unschedulable === true,
+    createMigration: ports.createMigration,
+    lost: (pod, why) =>
+      recorder.record(
+        { ...pod, apiVersion: 'v1', kind: 'Pod' },
+        { type: 'Warning', reason: reasons.evictedWithoutState, message: `evicted without its memory: ${why}` },
+      ),
   };
 
   const metrics = newMetrics();
@@ -67,19 +109,21 @@ export async function runWebhook(options: WebhookProcessOptions, log: Logger, si
   });
   const app = webhookApp({
     ports,
+    evictions,
     deadline: options.deadline,
     log,
+    ending: () => signal.aborted,
     onReview: (operation, outcome, seconds) => reviews.observe({ operation, outcome }, seconds),
   });
   let server: ReturnType<typeof webhookServer> | undefined;
   const probes = await serveProbes(options.probesPort, undefined, metrics, {
     stopping: () => (signal.aborted ? 'this replica is ending' : undefined),
     certificate: () => (server?.listening ? undefined : `waiting for Secret ${namespace}/${secretNames.webhook} (the controller makes it)`),
-    cache: () => (informer.hasSynced ? undefined : 'the Migrations are not read yet'),
+    cache: () => (caches.every(({ hasSynced }) => hasSynced) ? undefined : 'Migrations, policies and namespaces are not read yet'),
   });
   const certificate = watchTlsSecret(client, namespace, secretNames.webhook, (material) => server?.setSecureContext(material), onError);
-  informer.start();
-  await informer.waitForSync(signal);
+  for (const cache of caches) cache.start();
+  await Promise.all(caches.map((cache) => cache.waitForSync(signal)));
   const tls = await certificate.ready(signal);
   server = webhookServer(app, certificate.current ?? tls);
   server.listen(options.port);
@@ -93,6 +137,6 @@ export async function runWebhook(options: WebhookProcessOptions, log: Logger, si
   server.closeIdleConnections();
   await Promise.race([once(server, 'close'), sleep(options.deadline)]);
   server.closeAllConnections();
-  await Promise.all([certificate.stop(), informer.stop(), probes.close()]);
+  await Promise.all([certificate.stop(), ...caches.map((cache) => cache.stop()), probes.close(), recorder.stop()]);
   await client.close();
 }

@@ -1,9 +1,11 @@
 import { createServer, type Server } from 'node:https';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Logger } from 'pino';
+import { type EvictionPorts, parseEviction, reviewEviction } from './evictions.ts';
 import { patchOf, reviewPod } from './pods.ts';
 import type { WebhookPorts } from './ports.ts';
-import { parseReview, type Verdict } from './review.ts';
+import { later, parseReview, type Verdict } from './review.ts';
+import { parseWorkload, reviewWorkload } from './workloads.ts';
 
 /**
  * The largest review that can come: an object of at most 3 MiB (what the API server takes in a request) twice, old and
@@ -19,16 +21,26 @@ const wayBack = 1000;
 
 export interface WebhookOptions {
   ports: WebhookPorts;
+  evictions: EvictionPorts;
   /** Time for an answer, below the timeoutSeconds of the webhook configuration. Milliseconds. */
   deadline: number;
   log: Logger;
+  /** Whether this replica is about to end: connections are then closed with the next answer, at a moment when nothing is under way. */
+  ending?: () => boolean;
   onReview?: (operation: string, outcome: string, seconds: number) => void;
 }
 
-/** The express application: `POST /mutate-pods` answers AdmissionReviews, whatever happens with a valid one. */
-export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): Express {
+/**
+ * The express application: `POST /mutate-pods`, `/validate-evictions` and `/warn-workloads` answer AdmissionReviews, whatever happens
+ * with a valid one.
+ */
+export function webhookApp({ ports, evictions, deadline, log, ending, onReview }: WebhookOptions): Express {
   const app = express();
   app.disable('x-powered-by');
+  app.use((_request, response, next) => {
+    if (ending?.()) response.set('Connection', 'close');
+    next();
+  });
   app.use(express.json({ limit: bodyLimit, type: () => true }));
   app.post('/mutate-pods', async (request, response) => {
     const started = performance.now();
@@ -68,6 +80,41 @@ export function webhookApp({ ports, deadline, log, onReview }: WebhookOptions): 
         'reviewed a pod',
       );
     response.json(answer(review.uid, verdict, review.object ?? undefined));
+  });
+  app.post('/validate-evictions', async (request, response) => {
+    const started = performance.now();
+    const parsed = parseEviction(request.body);
+    if ('problem' in parsed) {
+      log.warn({ problem: parsed.problem }, 'not an AdmissionReview of an eviction');
+      response.status(400).json({ error: parsed.problem });
+      return;
+    }
+    const { namespace, name, userInfo, uid } = parsed.request;
+    let verdict: Verdict;
+    try {
+      verdict = await reviewEviction(evictions, parsed.request, AbortSignal.timeout(timeFor(request.query.timeout, deadline)));
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      log.error({ error: message, namespace, name }, 'a review of an eviction failed');
+      // Not 500: who evicts asks again, and a pod with its memory is not given up for an error of ours.
+      verdict = later(`podferry could not decide about the pod yet: ${message}`);
+    }
+    onReview?.('EVICT', verdict.allow ? 'passed' : 'refused', (performance.now() - started) / 1000);
+    log.info({ namespace, name, user: userInfo.username, verdict: verdict.allow ? 'evicted' : verdict.message }, 'reviewed an eviction');
+    response.json(answer(uid, verdict));
+  });
+  app.post('/warn-workloads', async (request, response) => {
+    const started = performance.now();
+    const parsed = parseWorkload(request.body);
+    if ('problem' in parsed) {
+      log.warn({ problem: parsed.problem }, 'not an AdmissionReview of a workload');
+      response.status(400).json({ error: parsed.problem });
+      return;
+    }
+    const { uid, operation } = parsed.request;
+    const verdict = await reviewWorkload(ports, parsed.request, AbortSignal.timeout(timeFor(request.query.timeout, deadline)));
+    onReview?.(operation, 'passed', (performance.now() - started) / 1000);
+    response.json(answer(uid, verdict));
   });
   app.use((error: Error & { status?: number; type?: string }, _request: Request, response: Response, _next: NextFunction) => {
     const status = error.status ?? 500;

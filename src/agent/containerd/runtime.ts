@@ -1,9 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import type { ContainerStart, RunningContainer, Runtime, StoredContent } from '../runtime.ts';
-import { ContainerdClient, isNotFound } from './client.ts';
+import { Turns } from '../../util/turns.ts';
+import type { ContainerStart, FailedRestore, RunningContainer, Runtime, StoredContent } from '../runtime.ts';
+import { checkpointInto } from './checkpoint.ts';
+import { ContainerdClient, isNotFound, isUnavailable } from './client.ts';
+import { criContainerOf } from './cri-metadata.ts';
+import { memoryIn } from './memory.ts';
 import { type Container, decodeTaskStart, taskStatus, toRfc3339 } from './protocol.ts';
+import { RestoreLogs } from './restore-logs.ts';
+import { resumeByShim } from './shim.ts';
 
 /** Labels that containerd's CRI plugin and the kubelet put on containers (containerd internal/cri/labels, kubelet types). */
 const label = {
@@ -14,16 +20,25 @@ const label = {
   kind: 'io.cri-containerd.kind',
 } as const;
 
-/** Where the runc shim keeps a container's bundle, with CRIU's logs in it while the task exists. */
+/** Where the runc shim keeps a container's bundle in the state directory, with CRIU's log of a dump in it, and what else it writes in the root directory. */
 const bundles = 'io.containerd.runtime.v2.task/k8s.io';
+
+/** What looking an image up, naming it and taking the name away may take. Milliseconds. */
+const imageDeadline = 5_000;
 
 export class ContainerdRuntime implements Runtime {
   readonly #client: ContainerdClient;
+  readonly #diffs = new Turns();
   readonly #state: string;
+  readonly #restoreLogs: RestoreLogs;
 
-  /** @param state containerd's state directory, `/run/containerd`, holding its socket */
-  constructor(state: string) {
+  /**
+   * @param state containerd's state directory, `/run/containerd`, holding its socket
+   * @param root containerd's root directory, `/var/lib/containerd`
+   */
+  constructor(state: string, root: string) {
     this.#state = state;
+    this.#restoreLogs = new RestoreLogs(join(root, bundles));
     this.#client = new ContainerdClient(join(state, 'containerd.sock'));
   }
 
@@ -65,10 +80,37 @@ export class ContainerdRuntime implements Runtime {
     await this.#client.pauseTask(id, signal);
   }
 
+  async memoryOf(id: string, signal: AbortSignal): Promise<number | undefined> {
+    return memoryIn((await this.#client.taskMetrics(id, signal))?.data);
+  }
+
+  async withImageOf<T>(id: string, checkpoint: () => Promise<T>): Promise<T> {
+    const name = await this.#nameImageOf(id, AbortSignal.timeout(imageDeadline));
+    try {
+      return await checkpoint();
+    } finally {
+      // One that stays is collected by the kubelet with the image.
+      if (name) await this.#client.deleteImage(name, AbortSignal.timeout(imageDeadline)).catch(() => undefined);
+    }
+  }
+
+  checkpointInto(id: string, directory: string, signal: AbortSignal): Promise<void> {
+    return checkpointInto(this.#client, id, directory, this.#diffs, signal);
+  }
+
+  checkpointMemory(id: string, directory: string, signal: AbortSignal): Promise<void> {
+    return this.#client.checkpointTask(id, join(directory, 'checkpoint'), directory, signal);
+  }
+
   async resume(id: string, signal: AbortSignal): Promise<void> {
-    const task = await this.#client.getTask(id, signal);
-    if (!task || (task.status !== taskStatus.paused && task.status !== taskStatus.pausing)) return;
-    await this.#client.resumeTask(id, signal);
+    try {
+      const task = await this.#client.getTask(id, signal);
+      if (!task || (task.status !== taskStatus.paused && task.status !== taskStatus.pausing)) return;
+      await this.#client.resumeTask(id, signal);
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      await resumeByShim(join(this.#state, bundles, id), id, signal);
+    }
   }
 
   async *starts(signal: AbortSignal): AsyncGenerator<ContainerStart> {
@@ -80,6 +122,17 @@ export class ContainerdRuntime implements Runtime {
       } catch (error) {
         // The container may be gone again before it was looked up.
         if (!isNotFound(error)) throw error;
+      }
+    }
+  }
+
+  async *failedRestores(wanted: () => boolean, signal: AbortSignal): AsyncGenerator<FailedRestore> {
+    for await (const { id, log } of this.#restoreLogs.removed(wanted, signal)) {
+      try {
+        const container = toStart(await this.#client.getContainer(id, signal), '');
+        if (container) yield { ...container, log };
+      } catch {
+        // The container is gone, or the runtime: the kubelet's words have to do.
       }
     }
   }
@@ -115,18 +168,28 @@ export class ContainerdRuntime implements Runtime {
   }
 
   async criuLog(containerId: string): Promise<string | undefined> {
-    for (const name of ['criu-dump.log', 'work/restore.log', 'restore.log']) {
-      try {
-        return await readFile(join(this.#state, bundles, containerId, name), 'utf8');
-      } catch {
-        // Which log there is depends on what was tried; none is an answer too.
-      }
-    }
-    return undefined;
+    // None is an answer too.
+    return readFile(join(this.#state, bundles, containerId, 'criu-dump.log'), 'utf8').catch(() => undefined);
   }
 
   close(): void {
     this.#client.close();
+  }
+
+  /**
+   * Task.Checkpoint of containerd's client looks the container's image up by name and fails without it, even when the
+   * image is there under other names (client/task.go, checkpointImage). The CRI keeps a name that is the image's id.
+   *
+   * @returns the name, when it had to be made
+   */
+  async #nameImageOf(id: string, signal: AbortSignal): Promise<string | undefined> {
+    const container = await this.#client.getContainer(id, signal);
+    const { image: name } = container;
+    if (!name || (await this.#client.getImage(name, signal))) return undefined;
+    const image = await this.#client.getImage(criContainerOf(container).ImageRef, signal);
+    if (!image) return undefined;
+    await this.#client.createImage({ ...image, name }, signal);
+    return name;
   }
 
   async #containers(labels: Record<string, string>, signal: AbortSignal): Promise<Container[]> {

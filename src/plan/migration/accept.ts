@@ -1,14 +1,15 @@
 import type { Migration, MigrationStatus, SwitchKind } from '../../api/migration.ts';
-import { finalizer, internalAnnotations } from '../../api/names.ts';
+import { finalizer, internalAnnotations, labels, policyAnnotations } from '../../api/names.ts';
 import type { Node, Pod } from '../../api/pod.ts';
 import { isReady } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
+import { cpuObstacle } from '../pods/cpu.ts';
 import { baseImages } from '../pods/images.ts';
 import { freezeBudget, smallestBudget } from '../pods/probes.ts';
 import { controllerOf, type Refusal, refusePod, refusePodNow } from '../pods/support.ts';
 import { completionIndex, recreatable } from '../pods/target.ts';
 import type { Observation, Plan } from './observation.ts';
-import { advance, identityOf, refuse } from './progress.ts';
+import { advance, identityOf, refuse, statusOf, wait } from './progress.ts';
 
 /** Pending: say no where it cannot be, else write down what is to be moved. Nothing is touched yet. */
 export function accept(observation: Observation): Plan {
@@ -20,6 +21,14 @@ export function accept(observation: Observation): Plan {
   const pod = sourcePod as Pod;
   if (!migration.metadata.finalizers?.includes(finalizer)) return { actions: [{ type: 'addFinalizer' }] };
 
+  const { turn, budgets } = observation;
+  const policy = policyOf(migration);
+  if (policy !== undefined && turn && !turn.granted) {
+    return wait(observation, reasons.queued, `waiting for its turn (position ${turn.position}): ${turn.why}`, {
+      status: { ...statusOf(observation), phase: 'Pending', policy, queuePosition: turn.position, budgets },
+      requeueAfter: queueRound(turn.position),
+    });
+  }
   if (!isClaimed(observation, pod)) {
     return {
       actions: [
@@ -49,6 +58,8 @@ export function accept(observation: Observation): Plan {
     observation,
     'Preparing',
     {
+      ...(policy === undefined ? {} : { policy, budgets }),
+      queuePosition: undefined,
       switchKind,
       source,
       containers,
@@ -62,6 +73,19 @@ export function accept(observation: Observation): Plan {
       ],
     },
   );
+}
+
+/**
+ * How often a migration that waits for its turn looks where it stands, unless it is woken: the less often the further back
+ * it is, so that a long queue does not ask for more than a short one. Milliseconds.
+ */
+function queueRound(position: number): number {
+  return Math.max(30_000, position * 300);
+}
+
+/** The policy that made a migration, if any. */
+export function policyOf({ metadata }: Migration): string | undefined {
+  return metadata.labels?.[labels.policy];
 }
 
 /** What the claim of a migration says on its pod. */
@@ -89,7 +113,9 @@ export function refuseMigration(observation: Observation): Refusal | undefined {
       message: `namespace ${namespace} is not enabled for podferry: kubectl label namespace ${namespace} podferry.io/enabled=true`,
     };
   }
-  if (!sourcePod) return { reason: reasons.podNotFound, message: `there is no pod ${namespace}/${migration.spec.pod}` };
+  const meant = migration.metadata.annotations?.[policyAnnotations.podUid];
+  if (!sourcePod || (meant !== undefined && sourcePod.metadata.uid !== meant))
+    return { reason: reasons.podNotFound, message: `there is no pod ${namespace}/${migration.spec.pod}` };
   if (rivalMigration) {
     return {
       reason: reasons.alreadyMigrating,
@@ -105,7 +131,8 @@ export function refuseMigration(observation: Observation): Refusal | undefined {
   );
 }
 
-function refuseBudget(pod: Pod): Refusal | undefined {
+/** Why a pod cannot be frozen for long enough. */
+export function refuseBudget(pod: Pod): Refusal | undefined {
   const budget = freezeBudget(pod);
   if (budget === undefined || budget >= smallestBudget) return undefined;
   return {
@@ -125,19 +152,31 @@ function refuseProvided({ migration }: Observation, pod: Pod): Refusal | undefin
   };
 }
 
-function refuseDestination({ migration, destinationNode }: Observation, pod: Pod): Refusal | undefined {
+function refuseDestination({ migration, sourceNode, destinationNode, cpus }: Observation, pod: Pod): Refusal | undefined {
   const name = migration.spec.destination?.nodeName;
   if (!name) return undefined;
   if (name === pod.spec.nodeName) return { reason: reasons.alreadyThere, message: `pod ${pod.metadata.name} already runs on node ${name}` };
   if (!destinationNode) return { reason: reasons.destinationNotFound, message: `there is no node ${name}` };
-  return refuseNode(destinationNode);
+  return refuseNode(destinationNode) ?? refuseCpu({ sourceNode, destinationNode, cpus }, pod.spec.nodeName ?? '', name);
+}
+
+/** Why the processes could not go on on that node's CPU. */
+export function refuseCpu(
+  { sourceNode, destinationNode, cpus }: Pick<Observation, 'sourceNode' | 'destinationNode' | 'cpus'>,
+  from: string,
+  to: string,
+): Refusal | undefined {
+  const message = cpuObstacle(
+    { name: from, node: sourceNode, cpu: cpus.source },
+    { name: to, node: destinationNode, cpu: cpus.destination },
+  );
+  return message === undefined ? undefined : { reason: reasons.cpuIncompatible, message };
 }
 
 /** Why a node cannot be a destination now. */
 export function refuseNode(node: Node): Refusal | undefined {
   const { name } = node.metadata;
-  const ready = node.status?.conditions?.find((condition) => condition.type === 'Ready')?.status;
-  if (ready !== 'True') return { reason: reasons.destinationNotReady, message: `node ${name} is not Ready` };
+  if (!isReady(node)) return { reason: reasons.destinationNotReady, message: `node ${name} is not Ready` };
   if (node.spec?.unschedulable) return { reason: reasons.destinationCannotTakePod, message: `node ${name} is cordoned` };
   return undefined;
 }

@@ -2,7 +2,7 @@ import { type Migration, timeoutsOf } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
 import { shortHash } from '../hash.ts';
 import type { Observation, Plan } from './observation.ts';
-import { sourceChanged } from './prepare.ts';
+import { destinationGone, sourceChanged } from './prepare.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
 
@@ -13,7 +13,7 @@ import { sourceRequest, targetRequest } from './requests.ts';
 export function hold(observation: Observation): Plan {
   const { source, destination, settings } = observation;
   const status = statusOf(observation);
-  const gone = sourceChanged(observation);
+  const gone = sourceChanged(observation) ?? destinationGone(observation);
   if (gone) return rollBack(observation, gone.reason, gone.message);
   const nodeName = status.source?.nodeName ?? '';
   const targetNode = status.target?.nodeName ?? '';

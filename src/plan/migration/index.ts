@@ -10,6 +10,7 @@ import { comeBack } from './return.ts';
 import { undo } from './roll-back.ts';
 import { switchOver } from './switch-over.ts';
 
+export { policyOf } from './accept.ts';
 export type * from './observation.ts';
 
 /** The next step of a migration. Pure: the same observation always gives the same plan. */

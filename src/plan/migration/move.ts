@@ -4,7 +4,7 @@ import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
 import type { Action, Observation, Plan } from './observation.ts';
-import { sourceChanged } from './prepare.ts';
+import { destinationGone, sourceChanged } from './prepare.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { arrival, sourceRequest, targetRequest } from './requests.ts';
 
@@ -15,7 +15,7 @@ import { arrival, sourceRequest, targetRequest } from './requests.ts';
 export function move(observation: Observation): Plan {
   const { migration, source, destination, settings } = observation;
   const status = statusOf(observation);
-  const gone = sourceChanged(observation);
+  const gone = sourceChanged(observation) ?? destinationGone(observation);
   if (gone) return rollBack(observation, gone.reason, gone.message);
   const nodeName = status.source?.nodeName ?? '';
   const { freezeSeconds } = timeoutsOf(migration);
@@ -74,9 +74,10 @@ export function move(observation: Observation): Plan {
     { side: 'source', nodeName, revision: view.revision },
     { side: 'destination', nodeName: status.target?.nodeName ?? '', revision: destination.view.revision },
   ];
-  const renewal: Action[] = leaseIsDue(observation, view)
-    ? [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Shipped') }]
-    : [];
+  const renewal: Action[] =
+    leaseIsDue(observation, view) || limitIsStale(observation, view)
+      ? [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Shipped') }]
+      : [];
   if (view.state === 'Shipped' && migration.spec.transfer === 'Registry' && destination.view.state === 'Prepared') {
     // Nobody pushes to the destination's agent: it has to be told that all lies in the registry.
     renewal.push({ type: 'setTarget', nodeName: status.target?.nodeName ?? '', request: targetRequest(observation, 'Complete') });
@@ -101,6 +102,7 @@ export function move(observation: Observation): Plan {
 }
 
 const failureReasons: Record<NonNullable<SourceView['error']>['step'], Reason> = {
+  room: reasons.insufficientDisk,
   freeze: reasons.freezeFailed,
   checkpoint: reasons.checkpointFailed,
   ship: reasons.shippingFailed,
@@ -111,8 +113,13 @@ function leaseIsDue({ settings }: Observation, view: SourceView): boolean {
   return view.leaseLeft !== undefined && view.leaseLeft < (settings.leaseMilliseconds * 2) / 3;
 }
 
+/** Whether the source has to be told another share. An agent that knows of no limits cannot be told. */
+function limitIsStale({ bytesPerSecond }: Observation, view: SourceView): boolean {
+  return view.state !== 'Shipped' && view.bytesPerSecond !== undefined && view.bytesPerSecond !== (bytesPerSecond ?? null);
+}
+
 function progressWords(observation: Observation, view: SourceView): { phase: Phase; step?: Step; reason: Reason; message: string } {
-  const { source } = statusOf(observation);
+  const { source, phase } = statusOf(observation);
   const pod = `pod ${source?.name}`;
   switch (view.state) {
     case 'Checkpointed':
@@ -139,6 +146,8 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
     case 'Running':
     case 'Resuming':
     case 'Unknown':
+      // Its agent lets it go on for a moment when CRIU could not seize a process just then (source-work.ts).
+      if (phase === 'Checkpointing') return { phase, reason: reasons.frozen, message: `freezing ${pod} on node ${source?.nodeName} again` };
       return { phase: 'Freezing', reason: reasons.prepared, message: `freezing ${pod} on node ${source?.nodeName}` };
   }
 }
@@ -153,6 +162,7 @@ function following(observation: Observation, view: SourceView): Partial<Migratio
       ...container,
       bytesSent: seen.bytesSent,
       ...(seen.archiveBytes === undefined ? {} : { archiveBytes: seen.archiveBytes }),
+      ...(seen.warmBytes ? { warmBytes: seen.warmBytes } : {}),
     };
   });
   const frozen = view.frozenAt ? { steps: { ...status.steps, frozen: microTime(Date.parse(view.frozenAt)) } } : {};

@@ -1,6 +1,8 @@
-import type { Observed, SourceRequest, SourceView, TargetRequest, TargetView } from '../../api/agent.ts';
+import type { NodeCpu, Observed, SourceRequest, SourceView, TargetRequest, TargetView } from '../../api/agent.ts';
 import type { Migration, MigrationStatus } from '../../api/migration.ts';
 import type { Node, Pod } from '../../api/pod.ts';
+import type { LackingNodes } from '../pods/cpu.ts';
+import type { Turn } from '../policy/turns.ts';
 
 /** All that the planner looks at. What is not there yet is undefined; what cannot be known is said so. */
 export interface Observation {
@@ -14,13 +16,28 @@ export interface Observation {
   placeholder: Pod | undefined;
   /** Another Migration, not finished, that has claimed the pod (read freshly). */
   rivalMigration: string | undefined;
+  /** Of a migration that a policy made: while it is Pending whether it is its turn, while it is Preparing whether the node has room for one more. */
+  turn: Turn | undefined;
+  /** Its share of what its policy's migrations may send together, bytes per second; undefined: no limit. */
+  bytesPerSecond: number | undefined;
+  /** Budgets that count the pod. Only asked with `turn`. */
+  budgets: string[];
   namespaceEnabled: boolean;
   /** The namespace is being deleted: pods go, and none can be created. */
   namespaceTerminating: boolean;
-  /** The source had an owner, and that is gone for certain. */
-  ownerGone: boolean;
+  /** Why the source's owner would not have it again, for certain (only asked where it is undone); see `whyUnwanted`. */
+  unwanted: string | undefined;
   /** Undefined when the Node object was deleted: whoever does that says that the node is off. */
   sourceNode: Node | undefined;
+  /** Only asked while it is Pending or Preparing; what is not known is undefined. */
+  cpus: {
+    /** Of the node the pod runs on. */
+    source?: NodeCpu | undefined;
+    /** Of the node named in the spec, or the one that was chosen. */
+    destination?: NodeCpu | undefined;
+    /** Nodes of the source's architecture whose CPU lacks something of the source's. */
+    lacking: readonly LackingNodes[];
+  };
   /** The node named in the spec, or the one that was chosen. */
   destinationNode: Node | undefined;
   /** Asked only from the phase on in which the agent has a part. */

@@ -1,8 +1,10 @@
 import { timeoutsOf } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
+import { architectureLabel, leftOutWords } from '../pods/cpu.ts';
 import { placeholderPod } from '../pods/placeholder.ts';
 import { type Refusal, refusePodNow } from '../pods/support.ts';
+import { refuseCpu } from './accept.ts';
 import type { Observation, Plan } from './observation.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { targetRequest } from './requests.ts';
@@ -22,7 +24,10 @@ export function prepare(observation: Observation): Plan {
     );
   }
   if (!placeholder) {
-    const pod = placeholderPod(migration, observation.sourcePod as Pod, settings.placeholderImage);
+    const pod = placeholderPod(migration, observation.sourcePod as Pod, settings.placeholderImage, {
+      architecture: observation.sourceNode?.metadata.labels?.[architectureLabel],
+      lacking: observation.cpus.lacking,
+    });
     return wait(observation, reasons.choosingDestination, 'making room on the destination', {
       status: { ...statusOf(observation), placeholder: pod.metadata.name },
       actions: [{ type: 'createPod', pod }],
@@ -45,6 +50,9 @@ export function prepare(observation: Observation): Plan {
       status: { ...current, target: { nodeName } },
     });
   }
+  // A node that was not known when the choice was made.
+  const obstacle = refuseCpu(observation, current.source?.nodeName ?? '', nodeName);
+  if (obstacle) return rollBack(observation, obstacle.reason, obstacle.message);
   if (!destination?.reachable) {
     const message = `podferry's agent on node ${nodeName} does not answer${destination ? `: ${destination.message}` : ' (no agent pod is ready there)'}`;
     if (left <= 0) return rollBack(observation, reasons.agentUnavailable, message);
@@ -58,6 +66,8 @@ export function prepare(observation: Observation): Plan {
       requeueAfter: left,
     });
   }
+  const { turn } = observation;
+  if (turn && !turn.granted) return wait(observation, reasons.queued, `waiting for its turn: ${turn.why}`, { requeueAfter: 1000 });
   return advance(
     observation,
     'Freezing',
@@ -77,13 +87,21 @@ export function sourceChanged(observation: Observation): Refusal | undefined {
   return refusePodNow(sourcePod);
 }
 
+/** Whoever deletes a Node says that it is off, and its pods are about to be collected: nothing moves there any more. */
+export function destinationGone(observation: Observation): Refusal | undefined {
+  const { nodeName } = statusOf(observation).target ?? {};
+  if (!nodeName || observation.destinationNode) return undefined;
+  return { reason: reasons.destinationNotFound, message: `node ${nodeName} was deleted` };
+}
+
 const imageProblems = new Set(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable']);
 
-function placeholderProblem({ migration }: Observation, placeholder: Pod): (Refusal & { final: boolean }) | undefined {
+function placeholderProblem({ migration, cpus }: Observation, placeholder: Pod): (Refusal & { final: boolean }) | undefined {
   const named = migration.spec.destination?.nodeName;
   const scheduled = placeholder.status?.conditions?.find((condition) => condition.type === 'PodScheduled');
   if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
-    const message = scheduled.message ?? 'the scheduler gives no reason';
+    const leftOut = named ? undefined : leftOutWords(cpus.lacking);
+    const message = [scheduled.message ?? 'the scheduler gives no reason', ...(leftOut ? [leftOut] : [])].join('; ');
     return {
       reason: reasons.destinationCannotTakePod,
       message: named ? `node ${named} cannot take the pod: ${message}` : `no node can take the pod: ${message}`,

@@ -1,5 +1,5 @@
 import type { SourceGoal, SourceRequest, TargetGoal, TargetRequest } from '../../api/agent.ts';
-import type { MigrationStatus } from '../../api/migration.ts';
+import { type MigrationStatus, timeoutsOf } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { emptyDirs } from '../pods/images.ts';
 import type { Observation } from './observation.ts';
@@ -21,23 +21,34 @@ export function targetRequest(observation: Observation, goal: TargetGoal): Targe
 
 /** What the source's agent is asked. */
 export function sourceRequest(observation: Observation, goal: SourceGoal): SourceRequest {
-  const { migration, destination, destinationAddress, settings } = observation;
-  const { source, switchKind, freezeBudgetMilliseconds } = statusOf(observation);
+  const { migration, destination, destinationAddress, settings, bytesPerSecond } = observation;
+  const { source, target, switchKind, freezeBudgetMilliseconds } = statusOf(observation);
   const prepared = destination?.reachable ? destination.view : undefined;
   return {
     goal,
     namespace: migration.metadata.namespace ?? '',
     pod: source?.name ?? '',
     podUid: source?.uid ?? '',
+    ...(source?.nodeName ? { nodeName: source.nodeName } : {}),
     leaseMilliseconds: settings.leaseMilliseconds,
     ...(freezeBudgetMilliseconds === undefined ? {} : { budgetMilliseconds: freezeBudgetMilliseconds }),
     // A return does not leave the node.
     transfer: goal === 'Returned' ? 'Direct' : (migration.spec.transfer ?? 'Direct'),
     containers: (prepared?.containers ?? []).map((container) => ({ name: container.name, rootfsImageRef: container.rootfsImageRef })),
     volumes: volumesOf(observation),
+    freezeMilliseconds: timeoutsOf(migration).freezeSeconds * 1000,
+    ...(migration.spec.warmRounds === undefined ? {} : { warmRounds: migration.spec.warmRounds }),
     // Whoever creates a provided target has to do so again; nothing returns by itself.
     keepVolumes: switchKind !== 'Provided',
-    destination: { address: destinationAddress ?? '', repository: prepared?.repository ?? '' },
+    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+    destination: {
+      address: destinationAddress ?? '',
+      repository: prepared?.repository ?? '',
+      ...(prepared?.contentDirectory ? { contentDirectory: prepared.contentDirectory } : {}),
+      ...(prepared?.memoryPort ? { memoryPort: prepared.memoryPort } : {}),
+      ...(target?.nodeName ? { nodeName: target.nodeName } : {}),
+      ...(prepared?.freeBytes === undefined ? {} : { freeBytes: prepared.freeBytes }),
+    },
   };
 }
 

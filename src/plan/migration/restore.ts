@@ -7,6 +7,7 @@ import { reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
 import type { Refusal } from '../pods/support.ts';
 import type { Observation, Plan } from './observation.ts';
+import { destinationGone } from './prepare.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 
 /** Restoring: the target comes up. When it is what the source was, that is written down, and there is no way back. */
@@ -17,8 +18,9 @@ export function restore(observation: Observation): Plan {
   if (!targetPod || targetPod.metadata.uid !== uid) {
     return rollBack(observation, reasons.restoreFailed, `target pod ${name} was deleted before it was restored`);
   }
-  const failed = restoreProblem(targetPod);
+  const failed = destinationGone(observation) ?? restoreProblem(targetPod, destination?.reachable ? destination.view : undefined);
   if (failed) return rollBack(observation, failed.reason, failed.message);
+  if (destination?.reachable && destination.view.error) return rollBack(observation, reasons.restoreFailed, destination.view.error.message);
   // Its checkpoint is served once only: whatever runs in this pod now began from the base image.
   const other = destination?.reachable ? destination.view.containers.find(({ startedBy }) => startedBy && startedBy !== uid) : undefined;
   if (other) {
@@ -60,8 +62,12 @@ function lastStart(view: TargetView): number | undefined {
   return times.length ? Math.max(...times) : undefined;
 }
 
-/** What the kubelet says when the runtime could not restore, or when the restored process did not stay. */
-function restoreProblem(pod: Pod): Refusal | undefined {
+/** What the kubelet says when the runtime could not restore, or when the restored process did not stay; and what CRIU wrote down, which its agent saw. */
+function restoreProblem(pod: Pod, view: TargetView | undefined): Refusal | undefined {
+  const explained = (container: string, words: string) => {
+    const said = view?.containers.find((candidate) => candidate.name === container)?.restoreFailure;
+    return explainCriu(said ? `${words}; CRIU: ${said}` : words);
+  };
   const name = `target pod ${pod.metadata.name} on node ${pod.spec.nodeName}`;
   if (pod.metadata.deletionTimestamp) return { reason: reasons.restoreFailed, message: `${name} is being deleted by somebody else` };
   if (pod.status?.phase === 'Failed') {
@@ -69,22 +75,27 @@ function restoreProblem(pod: Pod): Refusal | undefined {
   }
   for (const status of runningContainerStatuses(pod)) {
     const waiting = status.state?.waiting;
-    if (waiting?.reason && restoreFailures.has(waiting.reason)) {
+    if (waiting?.reason && restoreFailures.has(waiting.reason) && !passing.test(waiting.message ?? '')) {
       return {
         reason: reasons.restoreFailed,
-        message: `${name}: container ${status.name} was not restored: ${explainCriu(waiting.message ?? waiting.reason)}`,
+        message: `${name}: container ${status.name} was not restored: ${explained(status.name, waiting.message ?? waiting.reason)}`,
       };
     }
-    const ended = status.state?.terminated;
+    const ended = status.state?.terminated ?? status.lastState?.terminated;
     if ((status.restartCount ?? 0) > 0 || (ended && ended.exitCode !== 0)) {
+      // The kubelet may have begun it again before anybody saw how the restore failed.
+      const what = ended?.reason === 'StartError' ? 'was not restored' : 'ended right after the restore';
       return {
         reason: reasons.restoreFailed,
-        message: `${name}: container ${status.name} ended right after the restore: ${explainCriu(ended?.message ?? ended?.reason ?? 'it was restarted')}`,
+        message: `${name}: container ${status.name} ${what}: ${explained(status.name, ended?.message ?? ended?.reason ?? 'it was restarted')}`,
       };
     }
   }
   return undefined;
 }
+
+/** The agent that serves the checkpoint is just being started again; the kubelet pulls once more after some seconds. */
+const passing = /connection refused|connection reset|unexpected EOF/;
 
 const restoreFailures = new Set([
   'ErrImagePull',

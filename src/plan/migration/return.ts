@@ -19,7 +19,8 @@ export function comeBack(observation: Observation): Plan {
   const { source, destination, sourceNode } = observation;
   const status = statusOf(observation);
   const { name = '', nodeName = '' } = status.source ?? {};
-  if (observation.namespaceTerminating || observation.ownerGone) return giveUp(observation, `whoever wanted pod ${name} is gone`);
+  const unwanted = observation.namespaceTerminating ? 'its namespace was deleted' : observation.unwanted;
+  if (unwanted) return giveUp(observation, unwanted);
   const remains = observation.sourcePod?.metadata.uid === status.source?.uid ? observation.sourcePod : undefined;
   if (remains) {
     // Before its owner has two of them, and a choice which to keep.
@@ -50,15 +51,20 @@ export function comeBack(observation: Observation): Plan {
         requeueAfter: 1000,
       });
     case 'Prepared':
-    case 'Fetching':
+    case 'Fetching': {
+      const { returning, returnFailure, revision } = source.view;
+      const actions: Action[] = returning ? [] : [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Returned') }];
+      if (returnFailure)
+        return stuck(observation, reasons.archived, `node ${nodeName} could not use its archives: ${returnFailure}`, 5000, actions);
       return wait(observation, reasons.returning, `the archives of pod ${name} are made ready on node ${nodeName}`, {
-        actions: source.view.returning ? [] : [{ type: 'setSource', nodeName, request: sourceRequest(observation, 'Returned') }],
+        actions,
         waitFor: [
-          { side: 'source', nodeName, revision: source.view.revision },
+          { side: 'source', nodeName, revision },
           { side: 'destination', nodeName, revision: view.revision },
         ],
         requeueAfter: 5000,
       });
+    }
     case 'Complete':
       return wait(observation, reasons.returning, `node ${nodeName} serves the checkpoint of pod ${name}`, {
         actions: [{ type: 'setTarget', nodeName, request: targetRequest(observation, 'Serving') }],
@@ -93,12 +99,12 @@ function pauseBetweenTries(observation: Observation): Plan | undefined {
 }
 
 /** Nothing runs, the archives hold the memory: say where, why, and what can be done. */
-function stuck(observation: Observation, reason: Reason, why: string, requeueAfter: number): Plan {
+function stuck(observation: Observation, reason: Reason, why: string, requeueAfter: number, actions: Action[] = []): Plan {
   const { source, failedDestination } = statusOf(observation);
   if (isGivenUp(observation)) return giveUp(observation, 'its Migration was deleted');
   const places = [source?.nodeName, failedDestination].filter(Boolean).map((node) => `node ${node}`);
   const message = `pod ${source?.name} does not run; its memory lies archived on ${places.join(' and ')}: ${why}, or give the memory up: ${giveUpCommand(observation)}`;
-  return wait(observation, reason, message, { requeueAfter, stalled: true });
+  return wait(observation, reason, message, { requeueAfter, stalled: true, actions });
 }
 
 /** Since when people are told that the pod cannot be brought back. */

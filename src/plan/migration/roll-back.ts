@@ -22,7 +22,7 @@ export function undo(observation: Observation): Plan {
   const target = undoTarget(observation, actions, returns);
   if (target) return target;
   if (returns) return beginReturn(observation, actions);
-  if (present && status.steps?.held && observation.ownerGone) return removeOrphan(observation, present, actions);
+  if (present && status.steps?.held && observation.unwanted) return removeOrphan(observation, present, observation.unwanted, actions);
 
   if (present && status.steps?.held && present.metadata.annotations?.[internalAnnotations.claim] === claimOf(observation.migration)) {
     // A leader that has lost its lease may still be about to release or delete it: from here on that fails.
@@ -71,7 +71,7 @@ export function failureOf(observation: Observation): { reason: Reason; message: 
  */
 function canReturn(observation: Observation): boolean {
   const { switchKind, steps } = statusOf(observation);
-  return switchKind !== 'Provided' && steps?.held !== undefined && !observation.namespaceTerminating && !observation.ownerGone;
+  return switchKind !== 'Provided' && steps?.held !== undefined && !observation.namespaceTerminating && !observation.unwanted;
 }
 
 /** Why the frozen processes of the source are gone although its pod is there. */
@@ -97,18 +97,12 @@ function beginReturn(observation: Observation, actions: Action[]): Plan {
   );
 }
 
-/** Its owner was deleted while it was released: it would have gone with the others. */
-function removeOrphan(observation: Observation, pod: Pod, actions: Action[]): Plan {
-  const { owner } = statusOf(observation).source ?? {};
-  return wait(
-    observation,
-    reasons.rollingBack,
-    `${owner?.kind} ${owner?.name} is gone, so pod ${pod.metadata.name} is removed as its other pods were`,
-    {
-      actions: [...actions, removal(pod)],
-      requeueAfter: 1000,
-    },
-  );
+/** Its owner was deleted, or scaled down: it would have gone with the others. */
+function removeOrphan(observation: Observation, pod: Pod, why: string, actions: Action[]): Plan {
+  return wait(observation, reasons.rollingBack, `${why}, so pod ${pod.metadata.name} is removed as its other pods were`, {
+    actions: [...actions, removal(pod)],
+    requeueAfter: 1000,
+  });
 }
 
 /** The target revoked, deleted and seen to be gone. */

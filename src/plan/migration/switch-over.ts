@@ -4,6 +4,7 @@ import type { Pod } from '../../api/pod.ts';
 import { reasons } from '../../api/reasons.ts';
 import { controllerOf } from '../pods/support.ts';
 import type { Action, Observation, Plan } from './observation.ts';
+import { destinationGone } from './prepare.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 
 /** Switching: the source, frozen for good, makes room; the pod that appears under the target's name is the target. */
@@ -20,6 +21,8 @@ export function switchOver(observation: Observation): Plan {
       { step: 'created', reason: reasons.restoring, message: `pod ${target.name} is restored on node ${target.nodeName}` },
     );
   }
+  const gone = destinationGone(observation);
+  if (gone) return rollBack(observation, gone.reason, gone.message);
   // A pod on its way back is not stopped by what made it turn back.
   if (migration.metadata.deletionTimestamp && !isReturn(observation))
     return rollBack(observation, reasons.cancelled, 'the Migration was deleted');

@@ -1,9 +1,11 @@
 import type { Migration } from '../../api/migration.ts';
 import { apiVersion, labels, roles } from '../../api/names.ts';
-import type { NodeSelectorRequirement, Pod, PodSpec } from '../../api/pod.ts';
+import type { Container, NodeSelectorRequirement, Pod, PodSpec } from '../../api/pod.ts';
 import { runningContainers } from '../../api/pod.ts';
 import { shortHash, withSuffix } from '../hash.ts';
+import { architectureLabel, type LackingNodes } from './cpu.ts';
 import { baseImages } from './images.ts';
+import { standIn } from './stand-in.ts';
 
 /** What of a pod's spec decides where the scheduler puts it; taken over by the placeholder as it is. */
 const constraints = [
@@ -17,7 +19,19 @@ const constraints = [
   'imagePullSecrets',
   'serviceAccountName',
   'os',
+  // Requests of the pod as a whole (KEP-2837).
+  'resources',
 ] as const satisfies readonly (keyof PodSpec)[];
+
+/** Nodes that are excluded by name at most; every term of the pod's node affinity has to bear each. */
+const mostExcluded = 200;
+
+/** What of the nodes' CPUs bounds the choice. */
+export interface CpuBounds {
+  /** Of the source's node, as its label has it. */
+  architecture?: string | undefined;
+  lacking: readonly LackingNodes[];
+}
 
 export function placeholderName(migration: Migration): string {
   return withSuffix(migration.spec.pod, `room-${shortHash(migration.metadata.uid ?? migration.metadata.name, 8)}`);
@@ -27,12 +41,13 @@ export function placeholderName(migration: Migration): string {
  * A pod that lets the real scheduler choose the destination, holds the room there, and makes its kubelet pull the base
  * images with the pod's own pull secrets, without running them (image volumes, KEP-4639).
  *
- * It has none of the pod's labels, so it never counts in the owner's replicas, in services or in disruption budgets;
+ * It has none of the pod's labels (stand-in.ts says what it has), so it never counts in the owner's replicas, in services or in disruption budgets;
  * it is owned by the Migration, so it never outlives it. Its own settings pass the `restricted` Pod Security Standard.
  *
  * @param image an image that waits, present on every node (the sandbox image)
+ * @param cpus which CPUs it can go on with; of a named node that has been looked at before
  */
-export function placeholderPod(migration: Migration, source: Pod, image: string): Pod {
+export function placeholderPod(migration: Migration, source: Pod, image: string, cpus: CpuBounds = { lacking: [] }): Pod {
   const bases = [...new Set(baseImages(source).map((base) => base.baseImage))].map((reference, index) => ({
     name: `base-${index}`,
     reference,
@@ -45,6 +60,7 @@ export function placeholderPod(migration: Migration, source: Pod, image: string)
       // A kubelet waits for the pull of an image volume, and tells of its failure, only when a container mounts it (1.36, run).
       ...(index === 0 ? { volumeMounts: bases.map(({ name }) => ({ name, mountPath: `/podferry/${name}`, readOnly: true })) } : {}),
       ...(container.resources ? { resources: container.resources } : {}),
+      ...hostPortsOf(container),
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, readOnlyRootFilesystem: true },
     })),
     volumes: [
@@ -60,14 +76,17 @@ export function placeholderPod(migration: Migration, source: Pod, image: string)
   for (const field of constraints) {
     if (source.spec[field] !== undefined) (spec as Record<string, unknown>)[field] = source.spec[field];
   }
-  const { nodeName, nodeSelector } = migration.spec.destination ?? {};
+  const likeThePod = standIn(source);
+  Object.assign(spec, likeThePod.spec);
+  const { nodeName, nodeSelector, avoid } = migration.spec.destination ?? {};
   if (nodeSelector) spec.nodeSelector = { ...spec.nodeSelector, ...nodeSelector };
-  spec.affinity = withNodeField(
-    spec.affinity,
-    nodeName
-      ? { key: 'metadata.name', operator: 'In', values: [nodeName] }
-      : { key: 'metadata.name', operator: 'NotIn', values: [source.spec.nodeName ?? ''] },
-  );
+  spec.affinity = nodeName
+    ? withRequirements(spec.affinity, { matchFields: [{ key: 'metadata.name', operator: 'In', values: [nodeName] }] })
+    : withRequirements(spec.affinity, {
+        matchFields: [source.spec.nodeName ?? '', ...excluded(cpus)].map(isNot),
+        matchExpressions: cpus.architecture ? [{ key: architectureLabel, operator: 'In', values: [cpus.architecture] }] : [],
+      });
+  if (avoid?.length) spec.affinity = withoutIfPossible(spec.affinity, avoid);
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -77,6 +96,7 @@ export function placeholderPod(migration: Migration, source: Pod, image: string)
       labels: {
         [labels.name]: 'podferry',
         [labels.managedBy]: 'podferry',
+        ...likeThePod.labels,
         [labels.role]: roles.placeholder,
         [labels.migration]: migration.metadata.name.slice(0, 63),
       },
@@ -86,8 +106,26 @@ export function placeholderPod(migration: Migration, source: Pod, image: string)
   };
 }
 
-/** Terms of a node affinity are alternatives, so the requirement has to stand in each of them. */
-function withNodeField(affinity: PodSpec['affinity'], field: NodeSelectorRequirement): NonNullable<PodSpec['affinity']> {
+/** A port of the node is taken by one pod only, so the placeholder holds it too. */
+function hostPortsOf({ ports }: Container): Pick<Container, 'ports'> {
+  const held = ports?.filter(({ hostPort }) => hostPort);
+  return held?.length ? { ports: held } : {};
+}
+
+function excluded({ lacking }: CpuBounds): string[] {
+  return lacking.flatMap(({ nodes }) => nodes).slice(0, mostExcluded);
+}
+
+/** A requirement on a field takes one value only (validation of core/v1). */
+function isNot(nodeName: string): NodeSelectorRequirement {
+  return { key: 'metadata.name', operator: 'NotIn', values: [nodeName] };
+}
+
+/** Terms of a node affinity are alternatives, so the requirements have to stand in each of them. */
+function withRequirements(
+  affinity: PodSpec['affinity'],
+  { matchFields, matchExpressions = [] }: { matchFields: NodeSelectorRequirement[]; matchExpressions?: NodeSelectorRequirement[] },
+): NonNullable<PodSpec['affinity']> {
   const required = affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   const terms = required?.nodeSelectorTerms.length ? required.nodeSelectorTerms : [{}];
   return {
@@ -95,8 +133,23 @@ function withNodeField(affinity: PodSpec['affinity'], field: NodeSelectorRequire
     nodeAffinity: {
       ...affinity?.nodeAffinity,
       requiredDuringSchedulingIgnoredDuringExecution: {
-        nodeSelectorTerms: terms.map((term) => ({ ...term, matchFields: [...(term.matchFields ?? []), field] })),
+        nodeSelectorTerms: terms.map((term) => ({
+          ...term,
+          matchFields: [...(term.matchFields ?? []), ...matchFields],
+          ...(matchExpressions.length ? { matchExpressions: [...(term.matchExpressions ?? []), ...matchExpressions] } : {}),
+        })),
       },
     },
+  };
+}
+
+/** Other nodes first (the highest weight there is), these when no other fits. */
+function withoutIfPossible(affinity: NonNullable<PodSpec['affinity']>, nodeNames: string[]): NonNullable<PodSpec['affinity']> {
+  const { nodeAffinity } = affinity;
+  const preferred = (nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution as object[] | undefined) ?? [];
+  const preference = { matchFields: nodeNames.map(isNot) };
+  return {
+    ...affinity,
+    nodeAffinity: { ...nodeAffinity, preferredDuringSchedulingIgnoredDuringExecution: [...preferred, { weight: 100, preference }] },
   };
 }

@@ -10,40 +10,35 @@ export interface Refusal {
 
 const mirrorAnnotation = 'kubernetes.io/config.mirror';
 
-/**
- * Why a pod cannot migrate at all, whatever the destination, or undefined when it can. What CRIU cannot carry (devices,
- * host namespaces) is refused here, before anything is touched, rather than found out with the pod frozen.
- */
+/** Why a pod cannot migrate at all, whatever the destination, or undefined when it can. */
 export function refusePod(pod: Pod): Refusal | undefined {
-  const name = `pod ${pod.metadata.namespace}/${pod.metadata.name}`;
-  const refuse = (message: string): Refusal => ({ reason: reasons.podNotSupported, message: `${name} ${message}` });
-  const { spec } = pod;
+  const [problem] = problemsOf(pod);
+  if (problem === undefined) return undefined;
+  return { reason: reasons.podNotSupported, message: `pod ${pod.metadata.namespace}/${pod.metadata.name} ${problem}` };
+}
 
-  if (pod.metadata.annotations?.[mirrorAnnotation] !== undefined) {
-    return refuse('is a static pod: it belongs to its node (a file in the manifest directory of the kubelet) and cannot run on another');
-  }
-  const owner = controllerOf(pod);
-  if (owner?.kind === 'DaemonSet') return refuse(`belongs to DaemonSet ${owner.name}: every node has its own, it cannot move to another`);
-  if (owner?.kind === 'Node') return refuse('is a static pod: it belongs to its node and cannot run on another');
-  if (owner && !ownerKinds.has(owner.kind)) {
-    return refuse(
-      `is controlled by ${owner.kind} ${owner.name}; podferry knows how to hand over pods of ReplicaSets, ReplicationControllers, Jobs and StatefulSets, and pods without an owner`,
-    );
-  }
-  if (spec.hostNetwork) return refuse('uses hostNetwork: its sockets and addresses belong to the node and cannot be restored on another');
-  if (spec.hostPID)
-    return refuse('uses hostPID: its processes are numbered in the namespace of the node and cannot be restored on another');
-  if (spec.hostIPC) return refuse('uses hostIPC: its shared memory belongs to the node and cannot be restored on another');
-  if (spec.resourceClaims?.length) return refuse('uses resourceClaims: the state of devices cannot be checkpointed');
-  for (const container of runningContainers(pod)) {
-    const problem = refuseContainer(container);
-    if (problem) return refuse(`has container ${container.name} that ${problem}`);
-  }
-  const writable = writableHostPath(pod);
-  if (writable) {
-    return refuse(`can write to the hostPath volume ${writable}: what it wrote stays on the node; mount it readOnly or use another volume`);
-  }
-  return undefined;
+/**
+ * Everything that keeps a pod from migrating, whatever the destination; each as the rest of a sentence that begins with
+ * the pod. What CRIU cannot carry (devices, host namespaces) is found here, before anything is touched, rather than
+ * with the pod frozen.
+ */
+export function problemsOf(pod: Pod): string[] {
+  const { spec } = pod;
+  const problems: (string | undefined)[] = [
+    ownerProblem(pod),
+    isForWindows(pod) ? 'is for Windows: CRIU is for Linux' : undefined,
+    spec.hostNetwork ? 'uses hostNetwork: its sockets and addresses belong to the node and cannot be restored on another' : undefined,
+    spec.hostPID ? 'uses hostPID: its processes are numbered in the namespace of the node and cannot be restored on another' : undefined,
+    spec.hostIPC ? 'uses hostIPC: its shared memory belongs to the node and cannot be restored on another' : undefined,
+    spec.resourceClaims?.length ? 'uses resourceClaims: the state of devices cannot be checkpointed' : undefined,
+    ...runningContainers(pod).flatMap((container) =>
+      containerProblems(container).map((problem) => `has container ${container.name} that ${problem}`),
+    ),
+    ...writableHostPaths(pod).map(
+      (volume) => `can write to the hostPath volume ${volume}: what it wrote stays on the node; mount it readOnly or use another volume`,
+    ),
+  ];
+  return problems.filter((problem) => problem !== undefined);
 }
 
 /** Why a pod cannot migrate right now although it could at another time. */
@@ -69,6 +64,16 @@ export function refusePodNow(pod: Pod): Refusal | undefined {
   return undefined;
 }
 
+/** Why a pod belongs to its node, so that `kubectl drain --ignore-daemonsets` leaves it there; undefined of others. */
+export function whyBound(pod: Pod): string | undefined {
+  if (pod.metadata.annotations?.[mirrorAnnotation] !== undefined)
+    return 'is a static pod: it belongs to its node (a file in the manifest directory of the kubelet) and cannot run on another';
+  const owner = controllerOf(pod);
+  if (owner?.kind === 'DaemonSet') return `belongs to DaemonSet ${owner.name}: every node has its own, it cannot move to another`;
+  if (owner?.kind === 'Node') return 'is a static pod: it belongs to its node and cannot run on another';
+  return undefined;
+}
+
 const ownerKinds = new Set(['ReplicaSet', 'ReplicationController', 'Job', 'StatefulSet']);
 
 /** The owner that controls the pod, if any. */
@@ -76,14 +81,28 @@ export function controllerOf(pod: Pod) {
   return pod.metadata.ownerReferences?.find((owner) => owner.controller);
 }
 
-function refuseContainer(container: Container): string | undefined {
-  if (container.securityContext?.privileged)
-    return 'is privileged: it may hold devices and mounts of the node, which cannot be checkpointed';
-  if (container.volumeDevices?.length) return 'uses block devices, which cannot be checkpointed';
-  if (container.tty) return 'has a terminal (tty: true), which cannot be restored';
-  const device = Object.keys(container.resources?.limits ?? {}).find(isDevice);
-  if (device) return `uses the device ${device}, whose state cannot be checkpointed`;
+function ownerProblem(pod: Pod): string | undefined {
+  const bound = whyBound(pod);
+  if (bound !== undefined) return bound;
+  const owner = controllerOf(pod);
+  if (owner && !ownerKinds.has(owner.kind))
+    return `is controlled by ${owner.kind} ${owner.name}; podferry knows how to hand over pods of ReplicaSets, ReplicationControllers, Jobs and StatefulSets, and pods without an owner`;
   return undefined;
+}
+
+function isForWindows({ spec }: Pod): boolean {
+  return (spec.os?.name ?? spec.nodeSelector?.['kubernetes.io/os']) === 'windows';
+}
+
+function containerProblems(container: Container): string[] {
+  const problems = Object.keys(container.resources?.limits ?? {})
+    .filter(isDevice)
+    .map((device) => `uses the device ${device}, whose state cannot be checkpointed`);
+  if (container.securityContext?.privileged)
+    problems.push('is privileged: it may hold devices and mounts of the node, which cannot be checkpointed');
+  if (container.volumeDevices?.length) problems.push('uses block devices, which cannot be checkpointed');
+  if (container.tty) problems.push('has a terminal (tty: true), which cannot be restored');
+  return problems;
 }
 
 /** Extended resources have a domain that is not Kubernetes' own; hugepages-* have none and are memory. */
@@ -91,11 +110,10 @@ function isDevice(resource: string): boolean {
   return resource.includes('/') && !resource.includes('kubernetes.io/');
 }
 
-function writableHostPath(pod: Pod): string | undefined {
+function writableHostPaths(pod: Pod): string[] {
   const hostPaths = new Set((pod.spec.volumes ?? []).filter((volume) => volume.hostPath).map((volume) => volume.name));
-  for (const container of runningContainers(pod)) {
-    const mount = container.volumeMounts?.find((candidate) => hostPaths.has(candidate.name) && !candidate.readOnly);
-    if (mount) return mount.name;
-  }
-  return undefined;
+  const written = runningContainers(pod).flatMap(({ volumeMounts = [] }) =>
+    volumeMounts.filter(({ name, readOnly }) => hostPaths.has(name) && !readOnly).map(({ name }) => name),
+  );
+  return [...new Set(written)];
 }

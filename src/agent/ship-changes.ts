@@ -1,0 +1,113 @@
+import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { deltaOf } from '../archive/delta.ts';
+import { imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { pagesBytes } from '../archive/pagemap.ts';
+import { Ranges, RangesOfFile } from '../archive/ranges.ts';
+import { linksFile } from './criu-hook.ts';
+import { sync } from './disk.ts';
+import { assertWhole, type PagesRoute } from './ship-directory.ts';
+import type { WarmLayer } from './source-record.ts';
+
+/** In the directory of a round: page maps as the destination's restore is to see them. */
+export const mapsDirectory = 'maps';
+
+const isProcessMap = (name: string) => /^pagemap-[0-9]+\.img$/.test(name);
+
+/** Keeps the page maps of a dump that is sent whole. */
+export async function keepMaps(path: string): Promise<void> {
+  const [images, maps] = [join(path, imagesDirectory), join(path, mapsDirectory)];
+  await mkdir(maps, { recursive: true, mode: 0o700 });
+  for (const name of (await readdir(images)).filter(isProcessMap)) await copyFile(join(images, name), join(maps, name));
+}
+
+/**
+ * Sends of a dump's memory what is not in an earlier one of the same container, and leaves the page maps that say so in
+ * `mapsDirectory`.
+ *
+ * @param path of the dump, which is complete
+ * @param parent path of the earlier one
+ * @throws ArchiveError when it is cut short
+ */
+export async function shipChanges(path: string, parent: string, { client, repository, flow, signal }: PagesRoute): Promise<Pages> {
+  const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent, imagesDirectory), join(path, mapsDirectory)];
+  await assertWhole(images, async (name) => (await stat(join(images, name))).size);
+  await mkdir(maps, { recursive: true, mode: 0o700 });
+  const earlier = new Set((await readdir(parentImages)).filter(isProcessMap));
+  const names = await readdir(images);
+  const sent = new Map<string, { digest: string; size: number }>();
+  let before = 0;
+  // They have to be durable by the hold.
+  const synced = Promise.all(names.filter(isPages).map((name) => sync(join(images, name))));
+  synced.catch(() => undefined);
+  const send = async (name: string, ranges: Ranges, whole?: Promise<void>) => {
+    await using file = await RangesOfFile.open(join(images, name), ranges, whole);
+    const onProgress = (bytes: number) => flow.progress(before + bytes);
+    const { digest, size } = await client.uploadAppended(repository, file, { signal, pace: flow.pace, onProgress });
+    sent.set(name, { digest, size });
+    before += size;
+  };
+  for (const name of names.filter((candidate) => isProcessMap(candidate) && earlier.has(candidate))) {
+    const { pagemap, pages, changed } = await deltaOf(name, images, parentImages, signal);
+    await send(
+      pages,
+      changed,
+      pagemap.then(() => undefined),
+    );
+    await writeFile(join(maps, name), await pagemap, { mode: 0o600 });
+  }
+  for (const name of names.filter((candidate) => isPages(candidate) && !sent.has(candidate))) {
+    const all = new Ranges();
+    all.add(0, (await stat(join(images, name))).size);
+    await send(name, all);
+  }
+  await synced;
+  return sent;
+}
+
+/** What CRIU wrote of memory. Bytes. */
+export async function memoryOf(path: string): Promise<number> {
+  return [...(await pagesBytes(join(path, imagesDirectory))).values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/**
+ * A checkpoint as an archive in which the memory is named by where it lies on the destination; the links are made there
+ * before CRIU reads them (`criu-hook.ts`). With earlier rounds it is an incremental one: what did not change is in its
+ * parent, which CRIU finds in `parent/`, and so on.
+ *
+ * @param contentDirectory where the destination keeps blobs, by the hexadecimal digits of their digests
+ */
+export async function packWithoutPages(
+  directory: string,
+  pages: Pages,
+  contentDirectory: string,
+  layers: WarmLayer[] = [],
+): Promise<Readable> {
+  const blob = (digest: string) => join(contentDirectory, digest.replace('sha256:', ''));
+  const links = [...pages].map(([name, { digest }]) => `${name} ${blob(digest)}`);
+  const added: Record<string, Buffer | string> = {};
+  if (layers.length > 0) for (const [name, map] of await mapsIn(directory)) added[`${imagesDirectory}/${name}`] = map;
+  for (const [index, layer] of layers.toReversed().entries()) {
+    const parent = Array.from({ length: index + 1 }, () => 'parent').join('/');
+    links.push(...Object.entries(layer.pages).map(([name, { digest }]) => `${parent}/${name} ${blob(digest)}`));
+    for (const [name, map] of await mapsIn(layer.path)) {
+      const kept = `podferry.parent-${index + 1}.${name}`;
+      added[`${imagesDirectory}/${kept}`] = map;
+      links.push(`${parent}/${name} ${kept}`);
+    }
+  }
+  added[`${imagesDirectory}/${linksFile}`] = links.map((line) => `${line}\n`).join('');
+  const without = (name: string) =>
+    Object.hasOwn(added, name) ||
+    name === mapsDirectory ||
+    name.startsWith(`${mapsDirectory}/`) ||
+    pages.has(name.slice(imagesDirectory.length + 1));
+  return packCheckpoint(directory, { without, added });
+}
+
+async function mapsIn(path: string): Promise<[string, Buffer][]> {
+  const maps = join(path, mapsDirectory);
+  const names = await readdir(maps);
+  return Promise.all(names.map(async (name): Promise<[string, Buffer]> => [name, await readFile(join(maps, name))]));
+}

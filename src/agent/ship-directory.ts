@@ -1,0 +1,101 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/directory.ts';
+import { ArchiveError } from '../archive/errors.ts';
+import { pagesBytes } from '../archive/pagemap.ts';
+import type { BlobInfo } from '../image/blob-store.ts';
+import type { RegistryClient } from '../image/registry-client.ts';
+import type { Flow } from './source-record.ts';
+
+/** Files of memory sent at the same time. */
+const atOnce = 4;
+
+/** How often new files of memory are looked for while CRIU writes. Milliseconds. */
+const lookInterval = 20;
+
+/** Where a checkpoint's memory goes, ahead of the image. */
+export interface PagesRoute {
+  client: RegistryClient;
+  repository: string;
+  flow: Flow;
+  signal: AbortSignal;
+}
+
+/**
+ * Sends the memory of a checkpoint as blobs of its own, each while CRIU still writes it.
+ *
+ * @param whole resolves when the checkpoint is complete
+ */
+export async function shipPages(directory: string, whole: Promise<void>, route: PagesRoute): Promise<Pages> {
+  const { client, repository, flow } = route;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([route.signal, stop.signal]);
+  const sent = new Map<string, number>();
+  const done = new Map<string, BlobInfo>();
+  const active = new Map<string, Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  let complete = false;
+  const end = whole.then(() => {
+    complete = true;
+  });
+  end.catch(() => undefined);
+  const send = async (name: string) => {
+    try {
+      const file = await GrowingFile.open(join(directory, imagesDirectory, name), whole);
+      // It has to be durable by the hold; the disk can begin as soon as CRIU has ended.
+      const synced = whole.then(() => file.sync());
+      synced.catch(() => undefined);
+      try {
+        const info = await client.uploadAppended(repository, file, {
+          signal,
+          pace: flow.pace,
+          onProgress: (bytes) => {
+            sent.set(name, bytes);
+            flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
+          },
+        });
+        await synced;
+        done.set(name, info);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      failure ??= { error };
+      stop.abort(error);
+    } finally {
+      active.delete(name);
+    }
+  };
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const last = complete;
+      const names = (await readdir(join(directory, imagesDirectory))).filter(isPages).sort();
+      const waiting = names.filter((name) => !done.has(name) && !active.has(name));
+      for (const name of waiting.slice(0, atOnce - active.size)) active.set(name, send(name));
+      if (last && waiting.length === 0 && active.size === 0) break;
+      await Promise.race([sleep(lookInterval, undefined, { signal }), ...(complete ? active.values() : [end])]);
+    }
+  } catch (error) {
+    failure ??= { error };
+    stop.abort(error);
+  }
+  await Promise.all(active.values());
+  if (failure) throw failure.error;
+  await assertWhole(join(directory, imagesDirectory), async (name) => done.get(name)?.size ?? 0);
+  return done;
+}
+
+/**
+ * By what CRIU says that it wrote: a file that is cut short ends as any other does.
+ *
+ * @param sizeOf bytes of a file of memory; 0: it is not there
+ * @throws ArchiveError `truncated`
+ */
+export async function assertWhole(images: string, sizeOf: (name: string) => Promise<number>): Promise<void> {
+  for (const [name, bytes] of await pagesBytes(images)) {
+    const size = await sizeOf(name);
+    if (size < bytes) throw new ArchiveError('truncated', `${name} of the checkpoint has ${size} bytes, CRIU wrote ${bytes}`);
+  }
+}

@@ -1,0 +1,89 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { imagesDirectory } from '../archive/directory.ts';
+import { isRoundWorthIt } from '../plan/warm.ts';
+import { messageOf } from '../util/errors.ts';
+import type { Rates } from './rates.ts';
+import type { RunningContainer } from './runtime.ts';
+import { goesBeside, type SourcePorts, type SourceRecord, type WorkHooks } from './source-record.ts';
+
+/** How many rounds there may be when nothing is said. */
+const usualMost = 3;
+
+/** Of one migration. */
+interface WarmWork {
+  uid: string;
+  record: SourceRecord;
+  hooks: WorkHooks;
+  signal: AbortSignal;
+}
+
+/**
+ * Sends memory ahead while the pod runs: CRIU dumps it without stopping it for longer than that takes, and after the freeze
+ * only what changed travels. Nothing depends on it: what fails here is said, and the freeze comes with what there is.
+ */
+export class WarmRounds {
+  readonly #ports: SourcePorts;
+  readonly #rates: Rates;
+
+  constructor(ports: SourcePorts, rates: Rates) {
+    this.#ports = ports;
+    this.#rates = rates;
+  }
+
+  /**
+   * @param memory of the containers, bytes
+   * @throws the signal's reason
+   */
+  async run(work: WarmWork, containers: RunningContainer[], memory: number): Promise<void> {
+    const { record, hooks, signal } = work;
+    const { request } = record;
+    const { ahead } = this.#ports;
+    if (!ahead || !goesBeside(request)) return;
+    // Twice on this disk while the second is made, and once more on the destination's than without.
+    const free = Math.min(this.#ports.freeBytes() ?? Number.POSITIVE_INFINITY, request.destination.freeBytes ?? Number.POSITIVE_INFINITY);
+    if (memory * 3 > free) return;
+    const most = request.warmRounds ?? usualMost;
+    const begun = performance.now();
+    let changed: number | undefined;
+    try {
+      for (let rounds = 0; ; rounds++) {
+        const rates = { sendRate: this.#rates.send(hooks.pace.rate), dumpRate: this.#rates.dump };
+        const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (performance.now() - begun)) / 1000;
+        if (!isRoundWorthIt({ rounds, most, memory, changed, seconds, ...rates })) return;
+        const sent = await Promise.all(containers.map((container) => this.#round(ahead, work, container)));
+        changed = rounds === 0 ? undefined : sent.reduce((sum, bytes) => sum + bytes, 0);
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      hooks.note(`memory could not be sent ahead: ${messageOf(error)}`);
+    }
+  }
+
+  /** @returns what was sent, bytes */
+  async #round(
+    ahead: NonNullable<SourcePorts['ahead']>,
+    { uid, record, hooks, signal }: WarmWork,
+    { id, name }: RunningContainer,
+  ): Promise<number> {
+    const layers = record.warm?.[name] ?? [];
+    const begun = performance.now();
+    const { path, whole } = await ahead.checkpoint(uid, { id, name });
+    const dumped = whole.then(() => performance.now() - begun);
+    dumped.catch(() => undefined);
+    const flow = { progress: (bytes: number) => hooks.progress(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
+    try {
+      const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);
+      this.#rates.seen('send', layer.bytes, performance.now() - begun);
+      this.#rates.seen('dump', layer.memory, await dumped);
+      // The next is compared with the last; of those before it, the page maps are needed.
+      await Promise.all(layers.map((earlier) => rm(join(earlier.path, imagesDirectory), { recursive: true, force: true })));
+      record.warm = { ...record.warm, [name]: [...layers, layer] };
+      await hooks.save();
+      return layer.bytes;
+    } finally {
+      // Also when sending failed: the runtime goes on with it whatever becomes of that.
+      await whole.catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { bulkHighWaterMark } from '../util/hashing.ts';
+import { ArchiveError } from './errors.ts';
+import { Growth } from './growth.ts';
+import { blockSize, encodeHeader, paddingOf } from './tar.ts';
+
+/** Directory of CRIU's images in a checkpoint archive. */
+export const imagesDirectory = 'checkpoint';
+
+/** CRIU's files of memory that do not travel in the archive: `pages-1.img` to digest and bytes. */
+export type Pages = ReadonlyMap<string, { digest: string; size: number }>;
+
+/** Of all of them. Bytes. */
+export const pagesSize = (pages: Pages) => [...pages.values()].reduce((sum, { size }) => sum + size, 0);
+
+/** Whether a file in `checkpoint/` is the memory itself: CRIU appends to it and never goes back (criu/page-xfer.c). */
+export function isPages(name: string): boolean {
+  return /^pages-[0-9]+\.img$/.test(name);
+}
+
+/**
+ * A checkpoint that lies as a directory, as the tar that an archive is; the same files make the same bytes.
+ *
+ * @param without files (`checkpoint/pages-1.img`) that are left out
+ * @param added files that the directory does not have, with their content
+ */
+export function packCheckpoint(
+  directory: string,
+  { without = () => false, added = {} }: { without?: (name: string) => boolean; added?: Record<string, Buffer | string> } = {},
+): Readable {
+  return Readable.from(entriesOf(directory, without, added), { objectMode: false, highWaterMark: bulkHighWaterMark });
+}
+
+async function* entriesOf(
+  directory: string,
+  without: (name: string) => boolean,
+  added: Record<string, Buffer | string>,
+): AsyncGenerator<Buffer> {
+  const entry = (name: string, type: string, size: number, mode: number, mtime: number) =>
+    encodeHeader({ name, mode, uid: 0, gid: 0, size, mtime, type, linkname: '' });
+  const names = (await readdir(directory, { recursive: true })).filter((name) => !without(name)).sort();
+  for (const name of names) {
+    const found = await lstat(join(directory, name));
+    const { mode, size } = found;
+    const mtime = Math.floor(found.mtimeMs / 1000);
+    if (found.isDirectory()) yield entry(`${name}/`, '5', 0, mode, mtime);
+    else if (found.isFile()) {
+      yield entry(name, '0', size, mode, mtime);
+      yield* contentOf(join(directory, name), size);
+      yield Buffer.alloc(paddingOf(size));
+    } else throw new ArchiveError('malformed', `${join(directory, name)} is neither a file nor a directory`);
+  }
+  for (const [name, text] of Object.entries(added)) {
+    const content = typeof text === 'string' ? Buffer.from(text) : text;
+    yield entry(name, '0', content.length, 0o600, 0);
+    yield content;
+    yield Buffer.alloc(paddingOf(content.length));
+  }
+  yield Buffer.alloc(2 * blockSize);
+}
+
+async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
+  if (size === 0) return;
+  let seen = 0;
+  for await (const chunk of createReadStream(path, { end: size - 1, highWaterMark: bulkHighWaterMark })) {
+    seen += (chunk as Buffer).length;
+    yield chunk as Buffer;
+  }
+  if (seen !== size) throw new ArchiveError('truncated', `${path} has ${seen} bytes, and had ${size} a moment ago`);
+}
+
+/** A file that may still be written to, at its end only. */
+export class GrowingFile {
+  readonly #file: FileHandle;
+  readonly #growth: Growth;
+
+  private constructor(file: FileHandle, whole: Promise<void>) {
+    this.#file = file;
+    this.#growth = new Growth(whole);
+  }
+
+  /** @param whole resolves when nothing is appended any more; what it rejects with fails those who wait for more */
+  static async open(path: string, whole: Promise<void>): Promise<GrowingFile> {
+    return new GrowingFile(await open(path, 'r'), whole);
+  }
+
+  /** How many bytes there are from `position` on; waits until there are any. 0: it has ended there. */
+  available(position: number, signal: AbortSignal | undefined): Promise<number> {
+    return this.#growth.beyond(position, async () => (await this.#file.stat()).size, signal);
+  }
+
+  /** Fills the buffer from `position` on, as far as the file goes. */
+  async read(buffer: Buffer, position: number): Promise<number> {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const { bytesRead } = await this.#file.read(buffer, filled, buffer.length - filled, position + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return filled;
+  }
+
+  /** Flushes it to the disk. */
+  sync(): Promise<void> {
+    return this.#file.datasync();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}

@@ -1,0 +1,192 @@
+import type { AppendedReader, Pace } from './appended.ts';
+import { type Compression, chooseEncoding, compressionFor, type Encoding, type Sample } from './encoding-choice.ts';
+import type { LinkRate } from './link-rate.ts';
+import { PageBuffer } from './page-buffer.ts';
+import { compress } from './page-coding.ts';
+import { frameHead, maxFramedBytes, pagesType } from './page-frames.ts';
+
+/** What is sent at most before the other end has to answer: to measure the link, without frames, and else. Bytes of content. */
+const probeBytes = 8 * 1024 * 1024;
+const plainBytes = 32 * 1024 * 1024;
+const segmentBytes = maxFramedBytes;
+
+/** What is compressed to see whether it is worth while, and at least; and what share of the time that may take. Bytes. */
+const sampleBytes = 256 * 1024;
+const leastSample = 16 * 1024;
+const sampleShare = 0.01;
+
+/** Of segments with less content no sample is taken: with many small files it would be much of the work. Bytes. */
+const leastSampled = 1024 * 1024;
+
+/** A piece smaller than this may wait in the socket while the next is asked for, so it has to have its own memory. More than any socket's mark. Bytes. */
+const copyBelow = 128 * 1024;
+
+export interface PageSenderOptions {
+  /** What the other end decodes; undefined: it does not know frames. */
+  accepts: readonly Compression[] | undefined;
+  link: LinkRate;
+  pace: Pace | undefined;
+  /** Told of every position that all has been sent up to. */
+  passed: ((position: number) => void) | undefined;
+  signal: AbortSignal;
+}
+
+/** A request's worth of content. */
+export interface Segment {
+  /** Bytes of content. */
+  length: number;
+  headers: Record<string, string>;
+  body: AsyncIterable<Buffer>;
+  /** To be called when the other end has taken all of it. */
+  arrived(): void;
+}
+
+/**
+ * Makes request bodies of an appended source, one after the other: frames without zeros, compressed where that is faster, or
+ * the content as it is. Frames are sent in HTTP chunks, which costs the sender a copy, so as long as no zeros are found and
+ * nothing is compressed, it goes without.
+ */
+export class PageSender {
+  readonly #reader: AppendedReader;
+  readonly #options: PageSenderOptions;
+  readonly #buffers = [new PageBuffer(), new PageBuffer()] as const;
+  /** Whether the last segment had pages of zeros; so is the first taken to have. */
+  #zeros = true;
+  #sample: Sample | undefined;
+  /** When the next sample is to be taken; milliseconds. */
+  #sampleAt = 0;
+  /** Whether any of the segment went compressed. */
+  #compressed = false;
+  #sampling = false;
+  /** Bytes that have been sent, with what had to be sent again. */
+  wire = 0;
+
+  constructor(reader: AppendedReader, options: PageSenderOptions) {
+    this.#reader = reader;
+    this.#options = options;
+  }
+
+  /** What of the next bytes goes next. */
+  segment(available: number): Segment {
+    const { accepts, link, pace } = this.#options;
+    const probing = accepts !== undefined && (link.due(pace?.rate) || (link.rate === undefined && pace?.rate === undefined));
+    const framed = accepts !== undefined && (this.#zeros || (!probing && this.#choice() !== 'none'));
+    const length = Math.min(available, probing ? probeBytes : accepts !== undefined && !framed ? plainBytes : segmentBytes);
+    const { position } = this.#reader;
+    const [began, before] = [performance.now(), this.wire];
+    return {
+      length,
+      headers: {
+        'content-type': framed ? pagesType : 'application/octet-stream',
+        'content-range': `${position}-${position + length - 1}`,
+        ...(!framed && { 'content-length': String(length) }),
+      },
+      body: this.#body(position + length, { framed, probing }),
+      arrived: () => {
+        const seconds = (performance.now() - began) / 1000;
+        link.sent({ wire: this.wire - before, content: length, seconds, compressed: this.#compressed });
+      },
+    };
+  }
+
+  /** Reads on to a position without sending. */
+  skip(to: number): Promise<void> {
+    return this.#reader.skip(to, this.#buffers[0].scratch);
+  }
+
+  async *#body(end: number, { framed, probing }: { framed: boolean; probing: boolean }): AsyncGenerator<Buffer> {
+    this.#zeros = false;
+    this.#compressed = false;
+    this.#sampling = end - this.#reader.position >= leastSampled;
+    yield* framed ? this.#frames(end, probing) : this.#plain(end);
+  }
+
+  async *#plain(end: number): AsyncGenerator<Buffer> {
+    for (let turn: 0 | 1 = 0; this.#reader.position < end; turn = turn === 0 ? 1 : 0) {
+      const buffer = this.#buffers[turn];
+      if (await buffer.fill(this.#reader, end)) this.#zeros = true;
+      await this.#takeSample(buffer);
+      yield* this.#paced([buffer.literal]);
+      this.#options.passed?.(this.#reader.position);
+    }
+  }
+
+  /** One frame is compressed while the next is read; and the one before it sent. */
+  async *#frames(end: number, probing: boolean): AsyncGenerator<Buffer> {
+    let before: { pieces: Promise<Buffer[]>; position: number } | undefined;
+    for (let turn: 0 | 1 = 0; ; turn = turn === 0 ? 1 : 0) {
+      const buffer = this.#buffers[turn];
+      let next: typeof before;
+      const more = this.#reader.position < end;
+      if (more) {
+        await buffer.fillPages(this.#reader, end);
+        if (buffer.zeros) this.#zeros = true;
+        await this.#takeSample(buffer);
+        const encoding = probing ? 'none' : this.#choice();
+        if (encoding !== 'none') {
+          const pieces = this.#compress(encoding, buffer);
+          // It is waited for later, or not at all when the connection breaks.
+          pieces.catch(() => undefined);
+          next = { pieces, position: this.#reader.position };
+        }
+      }
+      if (before) {
+        yield* this.#paced(await before.pieces);
+        this.#options.passed?.(before.position);
+      }
+      if (!more) return;
+      if (!next) {
+        yield* this.#paced([buffer.frame()]);
+        this.#options.passed?.(this.#reader.position);
+      }
+      before = next;
+    }
+  }
+
+  async #compress(encoding: Compression, buffer: PageBuffer): Promise<Buffer[]> {
+    const { literal, runs } = buffer;
+    if (literal.length < leastSample) return [buffer.frame()];
+    const compressed = await this.#measured(encoding, literal);
+    if (compressed.length >= literal.length) return [buffer.frame()];
+    this.#compressed = true;
+    return [frameHead(encoding, runs, compressed.length), compressed];
+  }
+
+  async #takeSample({ literal }: PageBuffer): Promise<void> {
+    const compression = compressionFor(this.#options.accepts ?? []);
+    const began = performance.now();
+    if (!compression || !this.#sampling || literal.length < leastSample || began < this.#sampleAt) return;
+    await this.#measured(compression, literal.subarray(0, sampleBytes));
+    const ended = performance.now();
+    this.#sampleAt = ended + (ended - began) / sampleShare;
+  }
+
+  async #measured(compression: Compression, content: Buffer): Promise<Buffer> {
+    const began = performance.now();
+    const compressed = await compress(compression, content);
+    const ratio = content.length / compressed.length;
+    const speed = (content.length / Math.max(performance.now() - began, 0.001)) * 1000;
+    const { ratio: ratioBefore, speed: speedBefore } = this.#sample ?? { ratio, speed };
+    this.#sample = { ratio: (ratioBefore + ratio) / 2, speed: (speedBefore + speed) / 2 };
+    return compressed;
+  }
+
+  #choice(): Encoding {
+    const { accepts = [], link, pace } = this.#options;
+    return chooseEncoding({ accepts, sample: this.#sample, link: link.rate, limit: pace?.rate });
+  }
+
+  async *#paced(pieces: Buffer[]): AsyncGenerator<Buffer> {
+    const { pace, signal } = this.#options;
+    for (const piece of pieces)
+      for (let at = 0; at < piece.length; ) {
+        const portion = pace?.portion(piece.length - at) ?? piece.length - at;
+        await pace?.take(portion, signal);
+        signal.throwIfAborted();
+        const part = piece.subarray(at, at + portion);
+        at += portion;
+        this.wire += portion;
+        yield portion < copyBelow ? Buffer.from(part) : part;
+      }
+  }
+}

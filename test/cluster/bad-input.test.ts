@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { Agent, request } from 'undici';
+import type { Migration } from '../../src/api/migration.ts';
 import type { Pod } from '../../src/api/pod.ts';
 import { ask, counted, counterContainer, counterSpec } from './support/counter.ts';
 import { imageOf } from './support/images.ts';
@@ -172,12 +173,15 @@ describe('an annotation', () => {
   it('for a pod that is on its way already', async () => {
     const pod = await bare('twice', { env: { MB: '64' } });
     const before = await counted(pod);
-    const first = await space.annotate('twice', 'node-b');
-    const second = await space.migrate('second', { pod: 'twice', destination: { nodeName: 'node-b' } });
-    const answer = await space.finished(second);
-    expect(answer.status).toMatchObject({ phase: 'Failed', failure: { reason: 'AlreadyMigrating' } });
-    expect(readyMessage(answer)).toContain(`is already moved by Migration ${first.metadata.name}`);
-    await space.succeeded(first);
+    // In one moment: whichever claims the pod first, the other has to see it.
+    const destination = { nodeName: 'node-b' };
+    const names = ['one', 'other'];
+    const both = await Promise.all(names.map((name) => space.migrate(name, { pod: 'twice', destination })));
+    const ends = await Promise.all(both.map((migration) => space.finished(migration)));
+    const [refused, moved] = ends[0]?.status?.phase === 'Failed' ? ends : ends.toReversed();
+    expect(refused?.status).toMatchObject({ phase: 'Failed', failure: { reason: 'AlreadyMigrating' } });
+    expect(moved?.status).toMatchObject({ phase: 'Succeeded' });
+    expect(readyMessage(refused as Migration)).toContain(`is already moved by Migration ${moved?.metadata.name}`);
     expect((await ask(await space.ready('twice'))).birth).toBe(before.birth);
   }, 90_000);
 });

@@ -1,6 +1,6 @@
 import { ask, counted, counterContainer, counterSpec, expectSameMemory, onNode } from './support/counter.ts';
 import { imageOf } from './support/images.ts';
-import { kubectl } from './support/lab.ts';
+import { handle, kubectl } from './support/lab.ts';
 import { useNamespace } from './support/space.ts';
 
 const space = useNamespace('test-containers');
@@ -87,3 +87,20 @@ it('takes emptyDir volumes along, on disk and in memory, before the processes go
   expect(journal).toEqual(journal.map((_, index) => index + 1));
   expect(journal.length).toBeGreaterThanOrEqual((await ask(target)).count - 20);
 }, 90_000);
+
+it('moves a container whose image lost the name that it was made with', async () => {
+  await space.create({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'nameless' }, spec: await counterSpec('node-a') });
+  const source = await space.ready('nameless');
+  const before = await counted(source);
+  const id = source.status?.containerStatuses?.[0]?.containerID?.replace('containerd://', '') ?? '';
+  const onSource = (...command: string[]) => handle('node', 'node-a', 'ctr', '-n', 'k8s.io', ...command);
+  const { Image: name } = JSON.parse(await onSource('containers', 'info', id)) as { Image: string };
+  const names = async () => (await onSource('images', 'ls', '-q')).split('\n');
+  expect(await names()).toContain(name);
+  await onSource('images', 'rm', '--sync', name);
+  const began = performance.now();
+  await space.succeeded(await space.annotate('nameless', 'node-b'));
+  const target = await space.ready('nameless');
+  expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
+  expect(await names()).not.toContain(name);
+}, 60_000);

@@ -1,6 +1,7 @@
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import type { Migration } from '../../src/api/migration.ts';
 import { ask, type Counted, counted, counterContainer, counterSpec } from './support/counter.ts';
+import { uncordon } from './support/drain.ts';
 import { digestOf, imageOf } from './support/images.ts';
 import { handle, kubectl, lab, service } from './support/lab.ts';
 import { readyMessage, useNamespace } from './support/space.ts';
@@ -106,7 +107,7 @@ describe('the destination', () => {
         /node node-b is cordoned/,
       );
     } finally {
-      await kubectl('uncordon', 'node-b');
+      await uncordon('node-b');
     }
   }, 60_000);
 

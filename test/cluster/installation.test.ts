@@ -141,11 +141,15 @@ describe('certificates', () => {
 });
 
 it('each process says that it lives, that it is ready, and how it does', async () => {
-  const pods = JSON.parse(await kubectl('-n', system, 'get', 'pods', '-o', 'json')) as {
-    items: { metadata: { labels: Record<string, string> }; status: { podIP: string } }[];
-  };
-  expect(pods.items.length).toBe(6);
-  for (const { metadata, status } of pods.items) {
+  // Pods that an earlier test had replaced may still be on their way out.
+  const pods = await until('two of each process are there, and no others', async () => {
+    const { items } = JSON.parse(await kubectl('-n', system, 'get', 'pods', '-o', 'json')) as {
+      items: { metadata: { labels: Record<string, string> }; status: { podIP: string } }[];
+    };
+    if (items.length !== 6) throw new Error(`${items.length} pods: ${await kubectl('-n', system, 'get', 'pods', '-o', 'wide')}`);
+    return items;
+  });
+  for (const { metadata, status } of pods) {
     const port = metadata.labels['app.kubernetes.io/component'] === 'agent' ? 9442 : 8080;
     for (const path of ['healthz', 'readyz']) {
       const answer = await fetch(`http://${status.podIP}:${port}/${path}`);

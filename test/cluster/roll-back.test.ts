@@ -93,6 +93,15 @@ it('a pod of a StatefulSet returns from its archive, and no empty one takes its 
   expect(message).toMatch(/runs again on node node-a, restored from its archive/);
 }, 120_000);
 
+it('a bare pod whose memory was sent ahead returns whole', async () => {
+  const spec = await counterSpec('node-a', { env: { MB: '512' } });
+  await space.create({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'large' }, spec });
+  const pod = await space.ready('large', 60_000);
+  await failedMove(pod, await counted(pod));
+  const migration = (await space.migrations()).find((each) => each.spec.pod === 'large');
+  expect(migration?.status?.containers?.[0]?.warmBytes?.[0]).toBeGreaterThan(512 * 2 ** 20);
+}, 180_000);
+
 it('leaves no archive behind on either node', async () => {
   await until('the archives are gone', async () => {
     const left = await Promise.all(
@@ -101,7 +110,7 @@ it('leaves no archive behind on either node', async () => {
           node,
           'sh',
           '-c',
-          'ls /var/lib/kubelet/checkpoints /var/lib/podferry/sources /var/lib/podferry/volumes 2>/dev/null | grep -v ":$" || true',
+          'ls /var/lib/kubelet/checkpoints /var/lib/podferry/checkpoints /var/lib/podferry/sources /var/lib/podferry/volumes 2>/dev/null | grep -v ":$" || true',
         ),
       ),
     );

@@ -4,7 +4,7 @@ import { useNamespace } from './support/space.ts';
 const space = useNamespace('test-soak');
 
 it('Redis under load and a pod with a journal move back and forth, and nothing is lost or left', async () => {
-  const report = await soak(space, { moves: 8, faultEvery: 4, seed: 7, say: () => undefined });
+  const report = await soak(space, { moves: 8, quietMoves: 0, faultEvery: 4, seed: 7, say: () => undefined });
   expect(report).toMatchObject({ lost: 0, journalFaults: [], leftovers: [], faults: 2 });
   expect(report.succeeded + report.rolledBack).toBe(8);
   expect(report.succeeded).toBeGreaterThanOrEqual(6);

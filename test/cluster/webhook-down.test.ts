@@ -1,4 +1,6 @@
+import { migrationPolicies, type Pod, pods } from '../../src/kube/resources.ts';
 import { podferryIsReady } from '../faults/inject.ts';
+import { cluster } from './support/cluster.ts';
 import { ask, counted, counterSpec, expectSameMemory } from './support/counter.ts';
 import { kubectl, onNode } from './support/lab.ts';
 import { useNamespace } from './support/space.ts';
@@ -72,3 +74,64 @@ it('pods that have nothing to do with a migration are created as ever', async ()
     await webhook(true);
   }
 }, 60_000);
+
+it('pods that a policy prepares are created as they are, also copies of prepared ones', async () => {
+  const client = await cluster();
+  const name = 'test-webhook-down';
+  await kubectl('delete', 'migrationpolicy', name, '--ignore-not-found');
+  await client.create(migrationPolicies, {
+    apiVersion: 'podferry.io/v1alpha1',
+    kind: 'MigrationPolicy',
+    metadata: { name },
+    spec: { prepare: true },
+  });
+  const pod = { apiVersion: 'v1', kind: 'Pod', spec: await counterSpec() };
+  const wantedOf = (made: Pod) => made.spec.securityContext?.seccompProfile;
+  try {
+    await until('pods are prepared', async () => {
+      const made = { ...pod, metadata: { name: 'dry', namespace: space.name } } as unknown as Pod;
+      return wantedOf(await client.create(pods, made, { dryRun: true }));
+    });
+    await webhook(false);
+    for (const annotations of [undefined, { 'podferry.io/prepared': '{}' }]) {
+      const began = performance.now();
+      const made = await space.create<Pod>({
+        ...pod,
+        metadata: { name: annotations ? 'copy' : 'new', ...(annotations ? { annotations } : {}) },
+      });
+      expect(wantedOf(made)).toBeUndefined();
+      expect(performance.now() - began).toBeLessThan(5000);
+    }
+  } finally {
+    await webhook(true);
+    await kubectl('delete', 'migrationpolicy', name);
+  }
+}, 60_000);
+
+it('evictions wait, unless their namespace would rather lose memory', async () => {
+  const client = await cluster();
+  const [pod] = await space.allReady('app=other', 1);
+  const name = pod?.metadata.name ?? '';
+  const evict = () =>
+    client.request({
+      method: 'POST',
+      path: `/api/v1/namespaces/${space.name}/pods/${name}/eviction`,
+      body: { apiVersion: 'policy/v1', kind: 'Eviction', metadata: { name, namespace: space.name } },
+    });
+  await webhook(false);
+  try {
+    await expect(evict()).rejects.toThrow(/failed calling webhook "evictions.podferry.io"/);
+    expect((await space.pod(name)).metadata.deletionTimestamp).toBeUndefined();
+    await kubectl('label', 'namespace', space.name, 'podferry.io/when-down=Evict');
+    // The API server sees the label when its cache does.
+    await until('the eviction goes through', () =>
+      evict().then(
+        () => true,
+        () => undefined,
+      ),
+    );
+    await until('the pod is gone', async () => ((await space.findPod(name)) ? undefined : true));
+  } finally {
+    await webhook(true);
+  }
+}, 90_000);

@@ -1,4 +1,4 @@
-import type { Phase } from '../../src/api/migration.ts';
+import type { Phase, Timeouts } from '../../src/api/migration.ts';
 import type { Migration, Pod } from '../../src/kube/resources.ts';
 import type { Space } from '../cluster/support/space.ts';
 
@@ -32,6 +32,7 @@ export interface Fault {
   /** MiB of memory of the pod; more of it makes phases longer. Default 64. */
   memory?: number;
   transfer?: 'Direct' | 'Registry';
+  timeouts?: Partial<Timeouts>;
   /** Before the migration is asked for. */
   prepare?(trial: Omit<Trial, 'migration'>): Promise<void>;
   inject(trial: Trial): Promise<void>;
@@ -43,6 +44,6 @@ export interface Fault {
   expected?: Expected;
   /** What the migration must have come to, if it must. */
   phase?: 'Succeeded' | 'Failed';
-  /** What a person would otherwise do by hand, once the migration waits for it. */
+  /** By when the migration has to end. Milliseconds, default 120,000. */
   limit?: number;
 }

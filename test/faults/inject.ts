@@ -78,16 +78,31 @@ export async function partition(node: string, cut: boolean): Promise<void> {
   await onNode('control', 'ip', 'link', 'set', `v-${node}`, cut ? 'down' : 'up');
 }
 
-/** Drops or lets pass what other agents send to a node's agent; everything else goes on. */
-export async function cutTransfer(node: string, cut: boolean): Promise<void> {
-  if (cut) {
-    await onNode(
-      node,
-      'sh',
-      '-ec',
-      'nft add table inet faults; nft add chain inet faults in "{ type filter hook input priority 0; }"; nft add rule inet faults in iifname eth0 tcp dport 9440 drop',
-    );
-  } else await onNode(node, 'nft', 'delete', 'table', 'inet', 'faults').catch(() => undefined);
+/** What runs on a node does not run any more. */
+export async function endAll(node: string): Promise<void> {
+  await onNode(
+    node,
+    'sh',
+    '-c',
+    "pkill -KILL -x kubelet; pkill -KILL -x containerd; pkill -KILL -f '[c]ontainerd-shim'; pkill -KILL -x counter; pkill -KILL -f '[p]odferry/main.js'; true",
+  );
+}
+
+const transferFaults = {
+  drop: 'drop',
+  reset: 'reject with tcp reset',
+  // Four bytes of a packet's content, some packets a second; what comes over a veth has no checksum that would tell.
+  damage: 'meta length 1000-65535 limit rate 5/second @th,4000,32 set 0x0badf00d',
+} as const;
+
+/** What other agents send to a node's agent is dropped, refused or damaged; everything else goes on. */
+export async function breakTransfer(node: string, how: keyof typeof transferFaults): Promise<void> {
+  const table = 'nft add table inet faults; nft add chain inet faults in "{ type filter hook input priority 0; }"';
+  await onNode(node, 'sh', '-ec', `${table}; nft add rule inet faults in iifname eth0 tcp dport { 9440, 9443 } ${transferFaults[how]}`);
+}
+
+export async function mendTransfer(node: string): Promise<void> {
+  await onNode(node, 'nft', 'delete', 'table', 'inet', 'faults').catch(() => undefined);
 }
 
 /** A file system of a few MiB in the place of a directory of a node. */
@@ -105,4 +120,45 @@ export async function breakCriu(node: string, broken: boolean): Promise<void> {
     ? 'test -e /usr/sbin/criu.real || mv /usr/sbin/criu /usr/sbin/criu.real; printf "#!/bin/sh\\nexit 1\\n" >/usr/sbin/criu; chmod 755 /usr/sbin/criu'
     : 'test ! -e /usr/sbin/criu.real || mv -f /usr/sbin/criu.real /usr/sbin/criu';
   await onNode(node, 'sh', '-ec', script);
+}
+
+/**
+ * Another time for both controllers than the nodes have (libfaketime; time namespaces do not cover the real time). Monotonic
+ * time stays: a skewed clock still ticks as others do.
+ *
+ * @param seconds ahead; negative: behind
+ */
+export async function skewControllers(seconds: number): Promise<void> {
+  const directory = '/usr/lib/x86_64-linux-gnu/faketime';
+  const env = {
+    LD_PRELOAD: `${directory}/libfaketime.so.1`,
+    FAKETIME: `${seconds < 0 ? '' : '+'}${seconds}`,
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    FAKETIME_NO_CACHE: '1',
+  };
+  const container = {
+    name: 'controller',
+    env: Object.entries(env).map(([name, value]) => ({ name, value })),
+    volumeMounts: [{ name: 'faketime', mountPath: directory, readOnly: true }],
+  };
+  const volumes = [{ name: 'faketime', hostPath: { path: directory, type: 'Directory' } }];
+  const patch = JSON.stringify({ spec: { template: { spec: { containers: [container], volumes } } } });
+  await kubectl('-n', 'podferry-system', 'patch', 'deployment', 'podferry-controller', '-p', patch);
+  await kubectl('-n', 'podferry-system', 'rollout', 'status', 'deployment/podferry-controller', '--timeout=90s');
+}
+
+/** The true time for both again. */
+export async function unskewControllers(): Promise<void> {
+  const skewed = await kubectl(
+    '-n',
+    'podferry-system',
+    'get',
+    'deployment',
+    'podferry-controller',
+    '-o',
+    'jsonpath={.spec.template.spec.volumes}',
+  );
+  if (!skewed) return;
+  await kubectl('-n', 'podferry-system', 'rollout', 'undo', 'deployment/podferry-controller');
+  await kubectl('-n', 'podferry-system', 'rollout', 'status', 'deployment/podferry-controller', '--timeout=90s');
 }

@@ -23,7 +23,11 @@ export interface Outcome {
   problem?: string;
 }
 
-const space = new Space('faults');
+/** Of all trials. */
+export const space = new Space('faults');
+
+/** An API server that was just started does not know yet what the policy podferry-place-is-kept looks at, and refuses pods. */
+const create = (object: Parameters<Space['create']>[0]) => until('the object can be created', () => space.create(object), 30_000, 500);
 
 /** Starts a pod of the kind on node-a, moves it to node-b with the fault on the way, heals, and judges. Never throws. */
 export async function run(fault: Fault, kind: Kind): Promise<Outcome> {
@@ -31,29 +35,32 @@ export async function run(fault: Fault, kind: Kind): Promise<Outcome> {
   const outcome: Outcome = { fault: fault.name, at: fault.at, kind, struck: '?', end: '?', pod: '?', seconds: 0 };
   const watcher = new Watcher();
   let trial: Omit<Trial, 'migration'> | undefined;
+  let healed = false;
   try {
     const pod = await start(kind, fault.memory ?? 64);
     trial = { space, kind, pod, source: 'node-a', destination: 'node-b' };
-    const before = await counted(pod, 10);
     await fault.prepare?.(trial);
+    const before = await counted(pod, 10);
     await watcher.start(1);
     const asked = performance.now();
     const migration = await space.migrate('move', {
       pod: pod.metadata.name,
       destination: { nodeName: 'node-b' },
       ...(fault.transfer ? { transfer: fault.transfer } : {}),
+      ...(fault.timeouts ? { timeouts: fault.timeouts } : {}),
     });
     outcome.struck = await waitForPhase(migration, fault.at);
     await fault.inject({ ...trial, migration });
     if (fault.heal) {
       await new Promise((resolve) => setTimeout(resolve, fault.lasts ?? 0));
+      healed = true;
       await fault.heal(trial);
     }
     await judge(outcome, fault, before, asked);
   } catch (error) {
     outcome.problem = `${error instanceof Error ? error.message : error}${error instanceof Error && error.cause ? ` (${error.cause})` : ''}`;
   } finally {
-    if (trial) await fault.heal?.(trial).catch(() => undefined);
+    if (trial && !healed) await fault.heal?.(trial).catch(() => undefined);
     const most = await watcher.stop();
     if (most > 1) outcome.problem = `${most} copies ran at once${outcome.problem ? `; ${outcome.problem}` : ''}`;
     await cleanUp(outcome);
@@ -69,13 +76,13 @@ async function start(kind: Kind, memory: number): Promise<Pod> {
   const selector = { matchLabels: { app: 'counter' } };
   switch (kind) {
     case 'Pod':
-      await space.create({ apiVersion: 'v1', kind, metadata: { name: 'counter', labels: { app: 'counter' } }, spec });
+      await create({ apiVersion: 'v1', kind, metadata: { name: 'counter', labels: { app: 'counter' } }, spec });
       break;
     case 'Deployment':
-      await space.create({ apiVersion: 'apps/v1', kind, metadata: { name: 'counter' }, spec: { replicas: 1, selector, template } });
+      await create({ apiVersion: 'apps/v1', kind, metadata: { name: 'counter' }, spec: { replicas: 1, selector, template } });
       break;
     case 'StatefulSet':
-      await space.create({
+      await create({
         apiVersion: 'apps/v1',
         kind,
         metadata: { name: 'counter' },
@@ -83,7 +90,7 @@ async function start(kind: Kind, memory: number): Promise<Pod> {
       });
       break;
   }
-  const [pod] = await space.allReady('app=counter', 1);
+  const [pod] = await space.allReady('app=counter', 1, 120_000);
   if (pod?.spec.nodeName !== 'node-a') throw new Error(`the pod is on ${pod?.spec.nodeName}`);
   return pod;
 }
@@ -168,9 +175,15 @@ async function end(fault: Fault): Promise<Migration | undefined> {
 async function cleanUp(outcome: Outcome): Promise<void> {
   try {
     await labIsWhole();
-    await podferryIsReady();
-    await space.remove();
+    await Promise.all([podferryIsReady(), empty()]);
   } catch (error) {
     outcome.problem = `${outcome.problem ? `${outcome.problem}; ` : ''}afterwards: ${error instanceof Error ? `${error.message} (${error.cause ?? ''})` : error}`;
   }
+}
+
+/** The namespace is kept for the next trial, unless the trial was to delete it: that alone takes as long as a migration. */
+async function empty(): Promise<void> {
+  const phase = await kubectl('get', 'namespace', space.name, '--ignore-not-found', '-o', 'jsonpath={.status.phase}');
+  if (phase !== 'Active') return space.remove();
+  await kubectl('-n', space.name, 'delete', 'deploy,sts,rs,pods,mig', '--all', '--timeout=90s');
 }

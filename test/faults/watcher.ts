@@ -55,7 +55,8 @@ export class Watcher {
         if (!this.#known.has(pid)) this.#known.set(pid, await freezerOf(pid));
         const state = this.#known.get(pid);
         if (!state) continue;
-        seen.push({ pid: Number(pid), frozen: (await readFile(state, 'utf8')).trim() !== 'THAWED' });
+        const frozen = (await readFile(state, 'utf8')).trim() !== 'THAWED' || !(await canRun(pid));
+        seen.push({ pid: Number(pid), frozen });
       } catch {
         // It ended between two looks; or it became another program: look at it afresh.
         this.#known.delete(pid);
@@ -65,11 +66,27 @@ export class Watcher {
   }
 }
 
-/** Where the state of the process's freezer stands (cgroup v1), when it is a counter that is no zombie and not being traced into life. */
+/**
+ * A thawed process does nothing any more when it is ending or SIGKILL waits for it (a frozen container is thawed only for
+ * that), and nothing yet while CRIU, which restores it, has it stopped. proc_pid_stat(5), proc_pid_status(5).
+ */
+async function canRun(pid: string): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const state = /^State:\t(\w)/m.exec(status)?.[1] ?? '';
+  const killed = [...status.matchAll(/^(?:SigPnd|ShdPnd):\t([0-9a-f]+)/gm)].some(([, set]) => (BigInt(`0x${set}`) >> 8n) & 1n);
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const flags = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[6]);
+  const exiting = 0x4;
+  return !killed && !(flags & exiting) && !['Z', 'X', 't', 'T'].includes(state);
+}
+
+/** Where the state of the process's freezer stands (cgroup v1), when it is a counter of this lab. */
 async function freezerOf(pid: string): Promise<string | undefined> {
   const command = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0')[0];
   if (command !== '/counter') return undefined;
   const cgroup = (await readFile(`/proc/${pid}/cgroup`, 'utf8')).split('\n').find((line) => line.includes(':freezer:'));
   const path = cgroup?.split(':')[2];
-  return path ? `/sys/fs/cgroup/freezer${path}/freezer.state` : undefined;
+  return path?.includes(`/podferry-lab${process.env.PODFERRY_LAB_NUMBER ?? ''}-`)
+    ? `/sys/fs/cgroup/freezer${path}/freezer.state`
+    : undefined;
 }

@@ -5,6 +5,8 @@ import { promisify } from 'node:util';
 
 export interface Binaries {
   kubeApiserver: string;
+  /** Where kube-scheduler and the other programs of Kubernetes are too. */
+  directory: string;
   etcd: string;
 }
 
@@ -18,11 +20,11 @@ export async function findBinaries(): Promise<Binaries> {
   const binaries = directory || built.binaries;
   const etcd = givenEtcd || (built.root && join(built.root, 'usr/bin/etcd'));
   const kubeApiserver = binaries && join(binaries, 'kube-apiserver');
-  if (!kubeApiserver || !etcd) throw new Error(`${lab} does not say where the cluster's binaries are; ${advice}`);
+  if (!binaries || !kubeApiserver || !etcd) throw new Error(`${lab} does not say where the cluster's binaries are; ${advice}`);
   for (const file of [kubeApiserver, etcd]) {
     if (!(await isExecutable(file))) throw new Error(`integration tests need ${file}, which is not there; ${advice}`);
   }
-  return { kubeApiserver, etcd };
+  return { kubeApiserver, directory: binaries, etcd };
 }
 
 const advice =

@@ -185,7 +185,7 @@ test('access reviews know users, groups and namespaces', async () => {
 });
 
 test('a call to a server that stands still ends with its deadline, one that is aborted at once', async () => {
-  server.pause();
+  await server.pause();
   try {
     const begun = performance.now();
     const late = await failureOf(client.get(pods, { name: 'raw', namespace }, { deadline: 700 }));

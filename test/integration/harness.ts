@@ -14,8 +14,10 @@ import { Janitor } from './janitor.ts';
 import { freePort, Service } from './service.ts';
 
 export interface ApiServerOptions {
-  /** More arguments for kube-apiserver. */
-  arguments?: string[];
+  /** More arguments for kube-apiserver; of the directory in which the files are. */
+  arguments?: string[] | ((directory: string) => string[]);
+  /** Files that the arguments name: name → content. */
+  files?: Record<string, string>;
 }
 
 /**
@@ -31,6 +33,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const janitor = new Janitor(directory);
   try {
     const at = (file: string) => join(directory, file);
+    const more = typeof options.arguments === 'function' ? options.arguments(directory) : (options.arguments ?? []);
     const [port, client, peer] = [await freePort(), await freePort(), await freePort()];
     const authority = await newAuthority('integration tests', validity());
     const names = { dnsNames: ['localhost', 'kubernetes.default.svc'], ipAddresses: ['127.0.0.1'] };
@@ -42,6 +45,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
       'server.key': serving.key,
       'accounts.key': accounts.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
       'accounts.pub': accounts.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+      ...options.files,
     };
     for (const [name, content] of Object.entries(files)) await writeFile(at(name), content, { mode: 0o600 });
 
@@ -76,7 +80,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
       '--disable-admission-plugins=ServiceAccount',
       '--allow-privileged=true',
       '--profiling=false',
-      ...(options.arguments ?? []),
+      ...more,
     ]);
     const server = new ApiServer({ directory, janitor, etcd, api, url: `https://127.0.0.1:${port}`, authority });
     etcd.start();
@@ -108,6 +112,7 @@ export class ApiServer {
   #admin: KubeClient | undefined;
   readonly #parts: Parts;
   readonly #clients = new Set<KubeClient>();
+  readonly #programs: Service[] = [];
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -137,6 +142,30 @@ export class ApiServer {
     const client = new KubeClient(await this.configFor(user, groups), options);
     this.#clients.add(client);
     return client;
+  }
+
+  /** The path of a kubeconfig of this user, for programs. */
+  async kubeconfigFor(user: string, groups: string[] = []): Promise<string> {
+    const file = join(this.directory, `${user.replaceAll(':', '-')}.kubeconfig`);
+    await writeFile(file, (await this.configFor(user, groups)).exportConfig(), { mode: 0o600 });
+    return file;
+  }
+
+  /** A program beside the API server, not started yet; ended with it. Its log lies in the directory. */
+  program(name: string, command: string, args: string[], environment: Record<string, string> = {}): Service {
+    const service = new Service(this.#parts.janitor, join(this.directory, `${name}.log`), command, args, environment);
+    this.#programs.push(service);
+    return service;
+  }
+
+  /** How the logs of those programs end, for messages. */
+  tails(lines: number): string {
+    return this.#programs.map((program) => `${program.log}${program.running ? '' : ' (ended)'}:\n${program.tail(lines)}`).join('\n');
+  }
+
+  /** Of kube-apiserver. */
+  get pid(): number | undefined {
+    return this.#parts.api.pid;
   }
 
   async writeKubeconfig(): Promise<void> {
@@ -179,15 +208,16 @@ export class ApiServer {
   }
 
   /** Stops kube-apiserver where it stands: connections stay open and nothing answers. */
-  pause(): void {
-    this.#parts.api.signal('SIGSTOP');
+  async pause(): Promise<void> {
+    await this.#parts.api.pause();
   }
 
   resume(): void {
-    this.#parts.api.signal('SIGCONT');
+    this.#parts.api.resume();
   }
 
   async stop(): Promise<void> {
+    await Promise.all(this.#programs.map((program) => program.kill()));
     for (const client of this.#clients) await client.close();
     await this.#parts.api.kill();
     await this.#parts.etcd.kill();

@@ -123,7 +123,7 @@ test('an API server that stands still is noticed by its silence, and what happen
   await informer.waitForSync(AbortSignal.timeout(10_000));
   await server.client.create(configMaps, { metadata: { name: 'before', namespace } });
   await eventually(() => expect(informer.stats.events).toBe(1));
-  server.pause();
+  await server.pause();
   await sleep(1500);
   expect(String(failures[0])).toMatch(/silent for 0.5 s/);
   expect(informer.lastEventAge()).toBeGreaterThan(1000);

@@ -43,6 +43,8 @@ export class Janitor {
   async finish(): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const ended = once(this.#process, 'exit');
+    // Nothing else may be left that keeps this process alive until then.
+    this.#process.ref();
     this.#process.stdin?.end();
     await ended;
   }

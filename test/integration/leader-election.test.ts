@@ -107,7 +107,7 @@ test('an API server that stands still ends every term; afterwards there is one l
   const namespace = await server.createNamespace('still');
   const { all, terms, leader } = await contenders(3, namespace);
   const first = await eventually(leader);
-  server.pause();
+  await server.pause();
   await sleep(2500);
   expect(first.election.isLeader()).toBe(false);
   expect(first.election.leaderSignal.aborted).toBe(true);

@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Janitor } from './janitor.ts';
 
 /** One program with a log file, which can be killed and started again. */
@@ -10,13 +12,21 @@ export class Service {
   readonly #command: string;
   readonly #args: string[];
   readonly #janitor: Janitor;
+  readonly #environment: Record<string, string>;
   #child: ChildProcess | undefined;
 
-  constructor(janitor: Janitor, log: string, command: string, args: string[]) {
+  /** @param environment beside the tests' own */
+  constructor(janitor: Janitor, log: string, command: string, args: string[], environment: Record<string, string> = {}) {
     this.#janitor = janitor;
     this.log = log;
     this.#command = command;
     this.#args = args;
+    this.#environment = environment;
+  }
+
+  /** Of the process, while it runs. */
+  get pid(): number | undefined {
+    return this.running ? this.#child?.pid : undefined;
   }
 
   get running(): boolean {
@@ -25,7 +35,7 @@ export class Service {
 
   start(): void {
     const log = openSync(this.log, 'a');
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', log, log] });
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', log, log], env: { ...process.env, ...this.#environment } });
     closeSync(log);
     this.#child = child;
     const { pid } = child;
@@ -44,13 +54,37 @@ export class Service {
     await ended;
   }
 
-  /** Stops it where it stands, or lets it go on. */
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#child?.kill(name);
+  /** Stops it where it stands; every thread of it has stopped. */
+  async pause(): Promise<void> {
+    this.#child?.kill('SIGSTOP');
+    const tasks = `/proc/${this.#child?.pid}/task`;
+    const stands = (task: string) => /\) [tT] /.test(readFileSync(`${tasks}/${task}/stat`, 'utf8'));
+    while (!readdirSync(tasks).every(stands)) await sleep(5);
+  }
+
+  resume(): void {
+    this.#child?.kill('SIGCONT');
   }
 
   tail(lines = 20): string {
     return readFileSync(this.log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
+  }
+}
+
+/** A TCP port that was free a moment ago, and is none of those that systems give to clients. */
+export async function quietPort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    const server = createServer();
+    const listens = once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    server.listen(port);
+    if (!(await listens)) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
   }
 }
 

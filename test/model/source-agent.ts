@@ -83,6 +83,13 @@ export function crashSource(world: World, m: number): World {
   return withSource(world, m, { pushed: false, returning: '' });
 }
 
+/** What was archived goes, and is written down as gone, before the processes go on. */
+function thaws(world: World, m: number): World {
+  const { source } = migrationOf(world, m);
+  const resumed = source && processOf(world, source.uid)?.st === 'paused' ? withProcess(world, source.uid, { st: 'run' }) : world;
+  return withSource(resumed, m, { st: 'Freezing', archive: false });
+}
+
 /** Where the work towards `Shipped` is. */
 function work(world: World, m: number, record: SourceRecord): Step[] {
   const who = 'source agent:';
@@ -149,6 +156,11 @@ export function checkpointFailures(world: World): Step[] {
   const { power, agent } = world.nodes[origin];
   if (!power || !agent) return [];
   return world.migs.flatMap(({ source }, m) =>
-    source?.st === 'Frozen' ? [{ label: 'fault: the checkpoint fails', world: resumes(world, m, 'checkpoint') }] : [],
+    source?.st === 'Frozen'
+      ? [
+          { label: 'fault: the checkpoint fails', world: resumes(world, m, 'checkpoint') },
+          { label: 'fault: the checkpoint fails for a moment, and the pod goes on until it is frozen again', world: thaws(world, m) },
+        ]
+      : [],
   );
 }

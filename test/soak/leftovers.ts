@@ -3,7 +3,7 @@ import { until } from '../cluster/support/until.ts';
 
 const nodes = ['node-a', 'node-b'];
 
-/** Resident memory of podferry's processes in MiB, by component and node. */
+/** Memory of podferry's processes in MiB, by component and node: what is their own (RssAnon), without the program's file. */
 export async function memory(): Promise<Record<string, number>> {
   const entries = await Promise.all(
     nodes.flatMap((node) =>
@@ -12,7 +12,7 @@ export async function memory(): Promise<Record<string, number>> {
           node,
           'sh',
           '-c',
-          `ps -o rss= -p $(pgrep -o -f "podferry/main.js ${component}") 2>/dev/null || echo 0`,
+          `awk '/^RssAnon/{print $2}' /proc/$(pgrep -o -f "podferry/main.js ${component}")/status`,
         );
         return [`${component} on ${node}`, Math.round(Number(kibibytes) / 1024)];
       }),
@@ -47,6 +47,7 @@ async function on(node: string, livingPods: number): Promise<string[]> {
   const list = async (command: string) => (await onNode(node, 'sh', '-c', `${command} 2>/dev/null || true`)).split('\n').filter(Boolean);
   const problems = [
     ...(await list('ls -A /var/lib/kubelet/checkpoints')).map((name) => `archive ${name}`),
+    ...(await list('ls -A /var/lib/podferry/checkpoints')).map((name) => `checkpoint ${name}`),
     ...(await list('ls -A /var/lib/podferry/sources')).map((name) => `source record ${name}`),
     ...(await list('ls -A /var/lib/podferry/volumes')).map((name) => `kept volumes ${name}`),
     ...(await list('ls -A /var/lib/podferry/content')).map((name) => `received content ${name}`),

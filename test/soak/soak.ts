@@ -6,13 +6,15 @@ import { kubectl, service } from '../cluster/support/lab.ts';
 import type { Space } from '../cluster/support/space.ts';
 import { readyMessage } from '../cluster/support/space.ts';
 import { until } from '../cluster/support/until.ts';
-import { cutTransfer, killLeader, killPodferry, labIsWhole, podferryIsReady } from '../faults/inject.ts';
+import { breakTransfer, killLeader, killPodferry, labIsWhole, mendTransfer, podferryIsReady } from '../faults/inject.ts';
 import { leftovers, memory } from './leftovers.ts';
 import { Writer } from './writer.ts';
 
 export interface SoakOptions {
   moves: number;
-  /** One fault in so many moves; 0: none. */
+  /** The first of them are without faults, so that the same processes see them all and their memory can be compared. */
+  quietMoves: number;
+  /** After those, one fault in so many moves; 0: none. */
   faultEvery: number;
   seed: number;
   say(text: string): void;
@@ -29,6 +31,7 @@ export interface SoakReport {
   journalLines: number;
   journalFaults: string[];
   leftovers: string[];
+  /** MiB of each process when it had seen a few moves, and after the last quiet one. */
   memoryBefore: Record<string, number>;
   memoryAfter: Record<string, number>;
   downtimeMedianMilliseconds: number;
@@ -51,16 +54,15 @@ const faults: { name: string; inject(from: string, to: string): Promise<void>; h
     inject: async (_from, to) => void (await service(to, 'kill', 'kubelet')),
     heal: () => labIsWhole(),
   },
-  { name: 'connection between the agents cut', inject: (_from, to) => cutTransfer(to, true), heal: (_from, to) => cutTransfer(to, false) },
+  { name: 'connection between the agents cut', inject: (_from, to) => breakTransfer(to, 'drop'), heal: (_from, to) => mendTransfer(to) },
 ];
 
 /** Moves the two pods back and forth; what must not be lost or left is counted, not thrown. */
-export async function soak(space: Space, { moves, faultEvery, seed, say }: SoakOptions): Promise<SoakReport> {
+export async function soak(space: Space, { moves, quietMoves, faultEvery, seed, say }: SoakOptions): Promise<SoakReport> {
   const random = generator(seed);
   await create(space);
   for (const pod of pods) await space.ready(pod, 60_000);
   const writer = new Writer(async () => (await space.pod('redis-0')).status?.podIP ?? '').start();
-  const memoryBefore = await memory();
   const report: SoakReport = {
     moves,
     succeeded: 0,
@@ -72,7 +74,7 @@ export async function soak(space: Space, { moves, faultEvery, seed, say }: SoakO
     journalLines: 0,
     journalFaults: [],
     leftovers: [],
-    memoryBefore,
+    memoryBefore: {},
     memoryAfter: {},
     downtimeMedianMilliseconds: 0,
   };
@@ -81,7 +83,7 @@ export async function soak(space: Space, { moves, faultEvery, seed, say }: SoakO
     const name = pods[move % 2] ?? 'redis-0';
     const from = (await space.ready(name, 120_000)).spec.nodeName ?? '';
     const to = other(from);
-    const fault = faultEvery && move % faultEvery === 0 ? faults[Math.floor(random() * faults.length)] : undefined;
+    const fault = faultEvery && move > quietMoves && move % faultEvery === 0 ? faults[Math.floor(random() * faults.length)] : undefined;
     const migration = await space.annotate(name, to);
     if (fault) {
       report.faults++;
@@ -96,6 +98,8 @@ export async function soak(space: Space, { moves, faultEvery, seed, say }: SoakO
       downtimes.push(end.status.downtimeMilliseconds ?? 0);
     } else report.rolledBack++;
     say(`${move}/${moves} ${name} ${from} → ${to}${fault ? ` (${fault.name})` : ''}: ${readyMessage(end)}`);
+    if (move === Math.ceil(quietMoves / 4)) report.memoryBefore = await memory();
+    if (move === quietMoves) report.memoryAfter = await memory();
     if (fault) await podferryIsReady();
     await kubectl('-n', space.name, 'delete', 'mig', end.metadata.name, '--wait=false');
   }
@@ -108,7 +112,6 @@ export async function soak(space: Space, { moves, faultEvery, seed, say }: SoakO
   report.longestGapMilliseconds = Math.round(writer.longestGap);
   await judgeJournals(space, report);
   report.downtimeMedianMilliseconds = downtimes.sort((left, right) => left - right)[Math.floor(downtimes.length / 2)] ?? 0;
-  report.memoryAfter = await memory();
   report.leftovers = await leftovers(pods.length);
   return report;
 }

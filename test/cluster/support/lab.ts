@@ -14,6 +14,8 @@ export interface Lab {
   registryAddress: string;
   registryAuth: string;
   ca: string;
+  /** On every node from the start; needs no pull. */
+  pauseImage: string;
   nodes: { name: string; address: string }[];
 }
 

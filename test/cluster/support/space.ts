@@ -12,15 +12,25 @@ const testLabel = 'podferry.io/test';
  * Call it at the top of a file or a `describe`.
  */
 export function useNamespace(name: string): Space {
-  const space = new Space(name);
-  beforeAll(async () => {
-    await space.remove();
-    await handle('namespace', name);
-    const client = await cluster();
-    await client.patch(namespaces, { name }, { type: 'merge', body: { metadata: { labels: { [testLabel]: 'true' } } } });
-  }, 90_000);
-  afterAll(() => space.remove(), 90_000);
-  return space;
+  return useNamespaces(name)[0] as Space;
+}
+
+/** Several of them, made and removed together. */
+export function useNamespaces(...names: string[]): Space[] {
+  const spaces = names.map((name) => new Space(name));
+  const all = (work: (space: Space) => Promise<unknown>) => Promise.all(spaces.map(work));
+  beforeAll(
+    () =>
+      all(async (space) => {
+        await space.remove();
+        await handle('namespace', space.name);
+        const client = await cluster();
+        await client.patch(namespaces, { name: space.name }, { type: 'merge', body: { metadata: { labels: { [testLabel]: 'true' } } } });
+      }),
+    90_000,
+  );
+  afterAll(() => all((space) => space.remove()), 90_000);
+  return spaces;
 }
 
 /** What tests do in their namespace. */
@@ -159,6 +169,7 @@ export function readyMessage(migration: Migration): string {
 const plurals: Record<string, string> = {
   Service: 'services',
   ConfigMap: 'configmaps',
+  PersistentVolumeClaim: 'persistentvolumeclaims',
   Migration: 'migrations',
   StatefulSet: 'statefulsets',
   DaemonSet: 'daemonsets',

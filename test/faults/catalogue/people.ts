@@ -63,17 +63,17 @@ export const people: Fault[] = [
   },
   {
     name: 'a quota refuses the target',
-    at: 'Holding',
+    at: 'Checkpointing',
     inject: async ({ space }) => {
       await kubectl('-n', space.name, 'create', 'quota', 'none', '--hard=pods=0');
     },
     heal: async ({ space }) => {
       await kubectl('-n', space.name, 'delete', 'quota', 'none', '--ignore-not-found');
     },
-    lasts: 75_000,
+    lasts: 25_000,
+    timeouts: { switchSeconds: 15 },
     expected: 'stayed',
     phase: 'Failed',
-    limit: 180_000,
   },
   {
     name: "another's policy denies the target",
@@ -87,10 +87,10 @@ export const people: Fault[] = [
         '--ignore-not-found',
       );
     },
-    lasts: 75_000,
+    lasts: 25_000,
+    timeouts: { switchSeconds: 15 },
     expected: 'stayed',
     phase: 'Failed',
-    limit: 180_000,
   },
   {
     name: 'somebody deletes the target',

@@ -2,7 +2,7 @@ import { kubectl, onNode } from '../../cluster/support/lab.ts';
 import type { Fault } from '../fault.ts';
 import { breakCriu, largeDisk, signalPodferry, smallDisk } from '../inject.ts';
 
-const checkpoints = '/var/lib/kubelet/checkpoints';
+const checkpoints = '/var/lib/podferry/checkpoints';
 const content = '/var/lib/podferry/content';
 
 /** Waits on the node for the first file that matches, and does something to it. */
@@ -11,7 +11,7 @@ const toFirst = (node: string, find: string, action: string) =>
     node,
     'sh',
     '-ec',
-    `for i in $(seq 100); do f=$(${find} | head -n 1); [ -z "$f" ] || break; sleep 0.05; done; [ -n "$f" ]; ${action}`,
+    `for i in $(seq 400); do f=$(${find} | head -n 1); [ -z "$f" ] || break; sleep 0.05; done; [ -n "$f" ]; ${action}`,
   );
 
 export const storage: Fault[] = [
@@ -39,7 +39,7 @@ export const storage: Fault[] = [
     // The agent stands still while the file is damaged.
     inject: async ({ source }) => {
       await signalPodferry(source, 'agent', 'STOP');
-      await toFirst(source, `find ${checkpoints} -name "*.tar" -size +1M`, 'sleep 2; truncate -s 2M "$f"');
+      await toFirst(source, `find ${checkpoints} -name "pages-*.img" -size +2M`, 'sleep 2; truncate -s 2M "$f"');
     },
     heal: ({ source }) => signalPodferry(source, 'agent', 'CONT'),
     expected: 'stayed',
@@ -63,6 +63,24 @@ export const storage: Fault[] = [
     inject: async ({ destination }) => {
       await toFirst(destination, `find ${content} -path "*blobs*" -size +1M`, 'rm -f "$f"');
     },
+    phase: 'Failed',
+  },
+  {
+    name: 'archive damaged in the registry',
+    at: 'Checkpointing',
+    transfer: 'Registry',
+    memory: 256,
+    // Nobody fetches it before it is damaged.
+    inject: async ({ destination }) => {
+      await signalPodferry(destination, 'agent', 'STOP');
+      await toFirst(
+        'control',
+        'find /lab/registry -path "*blobs*" -name data -size +100M -mmin -0.5',
+        'printf XXXX | dd of="$f" bs=1 seek=10000000 conv=notrunc 2>/dev/null',
+      );
+    },
+    heal: ({ destination }) => signalPodferry(destination, 'agent', 'CONT'),
+    expected: 'stayed',
     phase: 'Failed',
   },
   {

@@ -46,7 +46,7 @@ build_cache() {
 # Results of other versions that nobody has asked for in two weeks.
 prune_cache() {
   local old
-  find "$cache_dir" -mindepth 1 -maxdepth 1 -type d \( -name 'root-*' -o -name 'kubernetes-*' -o -name 'base-*' \) -mtime +14 | while read -r old; do
+  find "$cache_dir" -mindepth 1 -maxdepth 1 -type d \( -name 'root-*' -o -name 'kubernetes-*' -o -name 'base-*' -o -name faults \) -mtime +14 | while read -r old; do
     [[ $old -ef $state_dir/root || $old -ef $state_dir/binaries ]] || rm -rf --one-file-system "$old"
   done
 }

@@ -1,6 +1,8 @@
 # The cgroups of the nodes: one in every hierarchy, below that of whoever starts the lab. They also are the record of
 # which processes are the lab's: whatever a node started is in them, also after a crash of the script that started it.
 # shellcheck shell=bash
+# The variables are those of common.sh.
+# shellcheck disable=SC2154
 
 cgroups=/sys/fs/cgroup
 unified() { [[ -e $cgroups/cgroup.controllers ]]; }
@@ -23,7 +25,7 @@ cgroup_parents() {
 join_cgroups() { # NODE: moves the calling (sub)shell
   local parent group
   for parent in $(cgroup_parents); do
-    group=$parent/podferry-lab-$1
+    group=$parent/podferry-lab$lab_number-$1
     mkdir -p "$group"
     if [[ -e $group/cpuset.cpus ]] && ! unified; then
       # A new cpuset is empty, and nothing can run in an empty one.
@@ -35,7 +37,7 @@ join_cgroups() { # NODE: moves the calling (sub)shell
   done
 }
 
-lab_cgroups() { find "$cgroups" -type d \( -name podferry-lab-control -o -name 'podferry-lab-node-[a-i]' \) -prune 2>/dev/null || true; }
+lab_cgroups() { find "$cgroups" -type d \( -name "podferry-lab$lab_number-control" -o -name "podferry-lab$lab_number-node-[a-i]" \) -prune 2>/dev/null || true; }
 
 lab_processes() {
   local group

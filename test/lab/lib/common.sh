@@ -9,10 +9,11 @@ lab_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 project_dir=$(cd "$lab_dir/../.." && pwd)
 # What is expensive to make, keyed by content; shared by all checkouts of this machine.
 cache_dir=$(realpath -m "${PODFERRY_CACHE:-/var/cache/podferry}")
-# The one lab of this machine, running or not.
-state_dir=$(realpath -m "${PODFERRY_LAB:-/var/lib/podferry-lab}")
-# Names of network namespaces and cgroups are the machine's, so the lock is too.
-lock_file=/run/lock/podferry-lab
+# Another lab beside the first: PODFERRY_LAB_NUMBER=2. Names of network namespaces and cgroups are the machine's, and so is the lock.
+lab_number=${PODFERRY_LAB_NUMBER:-}
+# Where this lab lies, running or not.
+state_dir=$(realpath -m "${PODFERRY_LAB:-/var/lib/podferry-lab$lab_number}")
+lock_file=/run/lock/podferry-lab$lab_number
 
 registry=registry.podferry.test:5000
 pause_image=$registry/pause:3.10
@@ -70,13 +71,13 @@ node_index() { # node-a → 1
   die "there is no node $1"
 }
 node_ip() { if [[ $1 == control ]]; then echo $control_ip; else echo "10.99.0.$((10 + $(node_index "$1")))"; fi; }
-netns_of() { echo "podferry-$1"; }
+netns_of() { echo "podferry$lab_number-$1"; }
 node_names() { cat "$state_dir/nodes" 2>/dev/null || true; }
 
 is_up() { # NODE: its namespaces live. The cgroup tells its init from a later process with the same number.
   local pid
   pid=$(cat "$state_dir/$1/init.pid" 2>/dev/null) || return 1
-  grep -Eqs "/podferry-lab-$1(/init)?\$" "/proc/$pid/cgroup"
+  grep -Eqs "/podferry-lab$lab_number-$1(/init)?\$" "/proc/$pid/cgroup"
 }
 
 need_node() {

@@ -37,7 +37,7 @@ X
 write_node_config() { # NODE
   local node=$1 directory=$state_dir/$1 i
   i=$(node_index "$node")
-  mkdir -p "$directory/cni" "$state_dir/certs.d/$registry"
+  mkdir -p "$directory/cni" "$directory/manifests" "$state_dir/certs.d/$registry"
   cat >"$state_dir/certs.d/$registry/hosts.toml" <<X
 server = "https://$registry"
 [host."https://$registry"]
@@ -86,6 +86,7 @@ cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+staticPodPath: /lab/$node/manifests
 clusterDNS: [$dns_ip]
 clusterDomain: cluster.local
 nodeStatusUpdateFrequency: 4s

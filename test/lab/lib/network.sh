@@ -36,7 +36,7 @@ X
   done
 }
 
-lab_network_namespaces() { ip netns list 2>/dev/null | awk '/^podferry-(control|node-[a-i])( |$)/{print $1}'; }
+lab_network_namespaces() { ip netns list 2>/dev/null | awk -v own="^podferry$lab_number-(control|node-[a-i])( |$)" '$0 ~ own {print $1}'; }
 
 remove_network() {
   local namespace pid

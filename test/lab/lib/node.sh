@@ -5,7 +5,7 @@
 
 start_node() { # NODE
   local node=$1 work=$state_dir/$1 pid began=$SECONDS
-  mkdir -p "$work"/{upper,work,root,containerd,kubelet,etcd,containers,podferry}
+  mkdir -p "$work"/{upper,work,root}
   (
     join_cgroups "$node"
     export node work state_dir

@@ -52,13 +52,16 @@ start_service() { # NODE SERVICE
     log=$1 service=$2 program=$3
     shift 2
     if runs "$service" "$program"; then exit; fi
-    # The kubelet gives up when its runtime is not there yet.
+    # The kubelet gives up when its runtime does not answer yet; the socket alone may be that of one that was killed.
     if [[ $service == kubelet ]]; then
-      for _ in {1..200}; do [[ -S /run/containerd/containerd.sock ]] && break; sleep 0.05; done
+      for _ in {1..100}; do timeout 2 ctr version >/dev/null 2>&1 && break; sleep 0.1; done
     fi
     for group in $(</run/lab/cgroups); do echo $$ >"$group/cgroup.procs"; done
     ulimit -n "$(ulimit -H -n)"
-    (echo $BASHPID >"/run/lab/$service.pid"; exec setsid "$@") >>"$log" 2>&1 </dev/null &' \
+    # The kernel allows a user 128 inotify instances on the whole machine, and CRIU needs one: what need not be root is not.
+    as_user=()
+    case $service in kube-apiserver | kube-controller-manager) as_user=(setpriv --reuid 1000 --inh-caps +dac_override --ambient-caps +dac_override) ;; esac
+    (echo $BASHPID >"/run/lab/$service.pid"; exec setsid "${as_user[@]}" "$@") >>"$log" 2>&1 </dev/null &' \
     _ "/lab/logs/$1-$2.log" "$2" "${command[@]}"
 }
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
-import type { ContainerStart, RunningContainer, Runtime, StoredContent } from '../../../src/agent/runtime.ts';
-import { digestOf } from '../../../src/image/registry-client.ts';
+import type { ContainerStart, FailedRestore, RunningContainer, Runtime, StoredContent } from '../../../src/agent/runtime.ts';
+import { digestOf } from '../../../src/image/digest.ts';
 
 export const log = pino({ level: 'silent' });
 export const uid = '44444444-4444-4444-4444-444444444444';
@@ -28,6 +28,8 @@ export class FakeRuntime implements Runtime {
   readonly content = new Map<string, Buffer>();
   containers: RunningContainer[] = [];
   missing: string[] = [];
+  /** Bytes, by the container's name. */
+  readonly memory = new Map<string, number>();
   sandbox: string | undefined = podUid;
   criu: string | undefined;
   /** In the place of an answer, for the call on this container (`pause app`). */
@@ -65,6 +67,12 @@ export class FakeRuntime implements Runtime {
     return this.sandbox;
   }
 
+  async memoryOf(id: string): Promise<number | undefined> {
+    const { name = id } = this.containers.find((candidate) => candidate.id === id) ?? {};
+    await this.instead.get(`memory of ${name}`)?.();
+    return this.memory.get(name);
+  }
+
   async pause(id: string): Promise<void> {
     await this.#set(id, 'pause', true);
   }
@@ -73,7 +81,13 @@ export class FakeRuntime implements Runtime {
     await this.#set(id, 'resume', false);
   }
 
+  withImageOf<T>(_: string, checkpoint: () => Promise<T>): Promise<T> {
+    return checkpoint();
+  }
+
   async *starts(): AsyncIterable<ContainerStart> {}
+
+  async *failedRestores(): AsyncIterable<FailedRestore> {}
 
   async started(): Promise<ContainerStart[]> {
     return [];

@@ -1,10 +1,12 @@
 import type { Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { Agent, request } from 'undici';
-import { agentApi, agentServer, secure } from '../../../src/agent/server.ts';
+import { secure } from '../../../src/agent/mutual-tls.ts';
+import { agentApi, agentServer } from '../../../src/agent/server.ts';
 import { tlsNames } from '../../../src/api/agent.ts';
-import { issue, type KeyPair, newAuthority } from '../../../src/kube/x509.ts';
+import { issue, type KeyPair } from '../../../src/kube/x509.ts';
 import { Cleanup } from '../image/fixtures.ts';
+import { agent, anotherAuthority, authority, certificate, controller, usages, validity } from './certificates.ts';
 import { log, otherUid, podUid, uid } from './fakes.ts';
 import { sourceRequest, startSource } from './source-fixtures.ts';
 import { startTarget } from './target-fixtures.ts';
@@ -12,11 +14,7 @@ import { startTarget } from './target-fixtures.ts';
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
-const validity = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3600_000) };
-const usages = ['serverAuth' as const, 'clientAuth' as const];
-const authority = await newAuthority('podferry', validity);
-const certificate = (name: string, by = authority) => issue(by, { commonName: name, dnsNames: [name], usages, ...validity });
-const [agent, controller] = await Promise.all([certificate(tlsNames.agent), certificate(tlsNames.controller)]);
+const cpu = { architecture: 'amd64', vendor: 'GenuineIntel', features: ['avx2'] };
 
 /** The server of an agent, with real keepers behind `/v1`; `/v2` says who it is. */
 async function start() {
@@ -25,7 +23,11 @@ async function start() {
   const push = Object.assign((_request: unknown, response: { end(text: string): unknown }) => void response.end('the registry'), {
     close: async () => undefined,
   });
-  const server = agentServer(agentApi(source.keeper, target.keeper, log), push, { ca: authority.cert, ...agent });
+  const server = agentServer(
+    agentApi(source.keeper, target.keeper, async () => cpu, log),
+    push,
+    { ca: authority.cert, ...agent },
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanup.add(server, (it) => {
     it.closeAllConnections();
@@ -59,11 +61,13 @@ describe('who may do what', () => {
       body: { revision: 0, state: 'Unknown', containers: [] },
     });
     expect(await caller(server, agent)('GET', '/v2/')).toEqual({ status: 200, body: 'the registry' });
+    expect(await caller(server, controller)('GET', '/v1/cpu')).toEqual({ status: 200, body: cpu });
     for (const [pair, path, name] of [
       [controller, '/v2/', tlsNames.controller],
       [agent, `/v1/sources/${uid}`, tlsNames.agent],
       [controller, '/', tlsNames.controller],
       [agent, '/v1', tlsNames.agent],
+      [agent, '/v1/cpu', tlsNames.agent],
     ] as const) {
       const { status, body } = await caller(server, pair)('GET', path);
       expect([path, status]).toEqual([path, 403]);
@@ -83,7 +87,7 @@ describe('who may do what', () => {
 
   test('no certificate, one of another authority, or one whose time is over: no connection', async () => {
     const { server } = await start();
-    const other = await newAuthority('podferry', validity);
+    const other = await anotherAuthority();
     const past = { notBefore: new Date(Date.now() - 7200_000), notAfter: new Date(Date.now() - 3600_000) };
     const expired = await issue(authority, { commonName: 'x', dnsNames: [tlsNames.controller], usages, ...past });
     for (const pair of [undefined, await certificate(tlsNames.controller, other), expired]) {
@@ -93,7 +97,7 @@ describe('who may do what', () => {
 
   test('new certificates are taken into use without a restart', async () => {
     const { server } = await start();
-    const next = await newAuthority('podferry', validity);
+    const next = await anotherAuthority();
     server.setSecureContext(secure({ ca: next.cert, ...(await certificate(tlsNames.agent, next)) }));
     const call = caller(server, await certificate(tlsNames.controller, next), next.cert);
     expect((await call('GET', `/v1/sources/${uid}`)).status).toBe(200);

@@ -1,6 +1,6 @@
 import { Cleanup, until } from '../image/fixtures.ts';
 import { gate, uid } from './fakes.ts';
-import { type Source, startSource } from './source-fixtures.ts';
+import { atOnce, failing, type Source, startSource } from './source-fixtures.ts';
 
 /** What goes wrong with a source: it runs on, and it is said why. Its restarts are in source-restart.test.ts. */
 
@@ -38,7 +38,7 @@ describe('a step that fails resumes the pod', () => {
   });
 
   test('a checkpoint; what CRIU wrote down is quoted', async () => {
-    const source = await startSource(cleanup, { ports: { checkpoint: () => Promise.reject(new Error('the kubelet answered 500')) } });
+    const source = await startSource(cleanup, { ports: { checkpoint: failing('the kubelet answered 500') } });
     source.runtime.criu = [
       '(00.1) pie: 7',
       '(00.2) Error (criu/sk-inet.c:191): Unsupported proto 262  ',
@@ -48,16 +48,15 @@ describe('a step that fails resumes the pod', () => {
     await source.set('Shipped');
     expect(await failed(source)).toEqual({
       step: 'checkpoint',
-      message:
-        'container app: the kubelet answered 500; CRIU: (00.2) Error (criu/sk-inet.c:191): Unsupported proto 262; (00.4) Error (criu/cr-dump.c:1)',
+      message: 'container app: the kubelet answered 500; CRIU: Error (criu/sk-inet.c:191): Unsupported proto 262; Error (criu/cr-dump.c:1)',
     });
   });
 
   test('a checkpoint, and CRIU wrote nothing; an archive that is not there', async () => {
-    const silent = await startSource(cleanup, { ports: { checkpoint: () => Promise.reject(new Error('no')) } });
+    const silent = await startSource(cleanup, { ports: { checkpoint: failing('no') } });
     await silent.set('Shipped');
     expect(await failed(silent)).toEqual({ step: 'checkpoint', message: 'container app: no' });
-    const lost = await startSource(cleanup, { ports: { checkpoint: async () => '/nowhere/archive' } });
+    const lost = await startSource(cleanup, { ports: { checkpoint: () => atOnce(Promise.resolve('/nowhere/archive')) } });
     await lost.set('Shipped');
     expect(await failed(lost)).toMatchObject({ message: expect.stringContaining('ENOENT') });
   });
@@ -65,9 +64,45 @@ describe('a step that fails resumes the pod', () => {
   test('the second checkpoint: the first archive goes too', async () => {
     const source = await startSource(cleanup);
     const { checkpoint } = source.ports;
-    source.ports.checkpoint = (request, name) => (name === 'proxy' ? Promise.reject(new Error('no')) : checkpoint(request, name));
+    source.ports.checkpoint = (id, request, container) =>
+      container.name === 'proxy' ? failing('no')() : checkpoint(id, request, container);
     await source.set('Shipped');
     expect(await failed(source)).toEqual({ step: 'checkpoint', message: 'container proxy: no' });
+  });
+
+  test('a process that could not be seized at that moment: the pod goes on, and is frozen and checkpointed anew, all of it', async () => {
+    const source = await startSource(cleanup);
+    const { checkpoint } = source.ports;
+    let refusals = 2;
+    source.ports.checkpoint = (id, request, container) => {
+      if (container.name === 'app' || refusals === 0) return checkpoint(id, request, container);
+      refusals--;
+      return failing('Unseizable non-zombie 42 found, state D, err 0/-1')();
+    };
+    const thawed: unknown[] = [];
+    source.runtime.instead.set('resume app', async () => {
+      const record = await source.written();
+      thawed.push({ state: record?.state, archives: record?.archives, files: source.archives() });
+      source.runtime.container('app').paused = false;
+    });
+    await source.set('Shipped');
+    await source.reaches('Shipped');
+    expect(thawed).toEqual([
+      { state: 'Freezing', archives: {}, files: [] },
+      { state: 'Freezing', archives: {}, files: [] },
+    ]);
+    expect(source.calls.filter((call) => /^(pause|checkpoint|resume) .*app/.test(call))).toEqual(
+      Array(3).fill(['pause app', 'checkpoint shop/web/app', 'resume app']).flat().slice(0, -1),
+    );
+    expect(source.runtime.paused).toEqual(['app', 'proxy']);
+    expect(source.keeper.view(uid).error).toBeUndefined();
+  });
+
+  test('a process that cannot be seized three times', async () => {
+    const source = await startSource(cleanup, { ports: { checkpoint: failing('Unseizable non-zombie 42') } });
+    await source.set('Shipped');
+    expect(await failed(source)).toEqual({ step: 'checkpoint', message: 'container app: Unseizable non-zombie 42' });
+    expect(source.calls.filter((call) => call === 'pause app')).toHaveLength(3);
   });
 
   test('the way to the destination', async () => {
@@ -107,6 +142,29 @@ describe('what was archived has to be what is frozen', () => {
     change(source);
     expect(await source.set('Held')).toBe('Running');
     expect(await failed(source)).toEqual({ step: 'lease', message: expect.stringMatching(message) });
+  });
+});
+
+describe('the runtime goes away', () => {
+  test('a pod that is not held goes on before the runtime is back and does not know it any more', async () => {
+    const source = await startSource(cleanup);
+    await shipped(source);
+    source.keeper.runtimeLost();
+    expect(await failed(source)).toEqual({
+      step: 'freeze',
+      message: expect.stringMatching(/runtime of the node stopped, so the pod was resumed/),
+    });
+    expect(source.archives()).toEqual([]);
+  });
+
+  test('a held one stays frozen', async () => {
+    const source = await startSource(cleanup);
+    await shipped(source);
+    await source.set('Held');
+    source.keeper.runtimeLost();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(source.keeper.view(uid).state).toBe('Held');
+    expect(source.runtime.paused).toEqual(['app', 'proxy']);
   });
 });
 
@@ -192,17 +250,22 @@ describe('several things at once', () => {
   // also when it was forgotten meanwhile.
   test('an upload that fails stops the others', async () => {
     let stopped = false;
+    const both = gate();
     const source = await startSource(cleanup, {
       ports: {
-        ship: (_request, container, _archive, _progress, signal) =>
-          container === 'app'
-            ? Promise.reject(new Error('no route'))
-            : new Promise((_, reject) =>
-                signal.addEventListener('abort', () => {
-                  stopped = true;
-                  reject(signal.reason);
-                }),
-              ),
+        ship: async (_request, container, _archive, _progress, signal) => {
+          if (container === 'app') {
+            await both.passed;
+            throw new Error('no route');
+          }
+          both.open();
+          return new Promise((_, reject) =>
+            signal.addEventListener('abort', () => {
+              stopped = true;
+              reject(signal.reason);
+            }),
+          );
+        },
       },
     });
     await source.set('Shipped');

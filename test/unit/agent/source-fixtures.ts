@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Records } from '../../../src/agent/records.ts';
 import { type Forgotten, SourceKeeper, type SourcePorts, type SourceRecord } from '../../../src/agent/source.ts';
+import type { Checkpointing } from '../../../src/agent/source-record.ts';
 import type { SourceGoal, SourceRequest, SourceState } from '../../../src/api/agent.ts';
 import { type Cleanup, until } from '../image/fixtures.ts';
 import { FakeRuntime, log, podUid, uid } from './fakes.ts';
@@ -53,10 +54,22 @@ export interface Source {
   set(goal: SourceGoal, change?: Partial<SourceRequest>): Promise<SourceState>;
   /** The view says so, and it is written down. */
   reaches(state: SourceState): Promise<void>;
+  /** The process ends while it freezes; nothing is archived or shipped yet. */
+  endsFreezing(): Promise<void>;
   /** The pod runs again, and all that comes with it is done. */
   resumed(): Promise<void>;
   /** Another process on the same directories; the one before it is stopped. */
   restart(): Promise<Source>;
+}
+
+/** A checkpoint that is there when it is whole, as the kubelet's. */
+export function atOnce(archive: Promise<string>): Checkpointing {
+  return { archive, whole: archive.then(() => undefined) };
+}
+
+/** A checkpoint that fails. */
+export function failing(message: string): () => Checkpointing {
+  return () => atOnce(Promise.reject(new Error(message)));
 }
 
 export async function startSource(
@@ -68,13 +81,15 @@ export async function startSource(
   const { calls } = runtime;
   const ports: SourcePorts = {
     runtime,
-    async checkpoint({ namespace, pod }, container) {
-      calls.push(`checkpoint ${namespace}/${pod}/${container}`);
-      const path = join(directory, `${container}.archive`);
-      writeFileSync(path, `memory of ${container}`);
-      return path;
+    way: 'runtime',
+    freeBytes: () => undefined,
+    checkpoint(_uid, { namespace, pod }, { name }) {
+      calls.push(`checkpoint ${namespace}/${pod}/${name}`);
+      const path = join(directory, `${name}.archive`);
+      writeFileSync(path, `memory of ${name}`);
+      return atOnce(Promise.resolve(path));
     },
-    async ship(_request, container, _archive, progress) {
+    async ship(_request, container, _archive, { progress }) {
       calls.push(`ship ${container}`);
       progress(7);
       return { digest: `sha256:${container}`, bytes: 42 };
@@ -86,6 +101,7 @@ export async function startSource(
     async removeVolumes() {
       calls.push('remove the volumes');
     },
+    removeCheckpoints: async () => undefined,
     now: () => Date.now(),
     ...given.ports,
   };
@@ -114,6 +130,12 @@ export async function startSource(
         const record = await written();
         return record?.state === 'Running' && Object.keys(record.archives).length === 0 && runtime.paused.length === 0;
       }),
+    endsFreezing: async () => {
+      await keeper.stop();
+      const record = await written();
+      if (!record) throw new Error('nothing was written');
+      await records.write(uid, { ...record, state: 'Freezing', archives: {}, shipped: {} });
+    },
     restart: async () => {
       await keeper.stop();
       return startSource(cleanup, { directory, runtime, ports });

@@ -1,4 +1,6 @@
 import { jest } from '@jest/globals';
+import type { SourcePorts } from '../../../src/agent/source.ts';
+import type { TokenBucket } from '../../../src/util/pace.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
 import { gate, never, otherUid, uid } from './fakes.ts';
 import { sourceRequest, startSource } from './source-fixtures.ts';
@@ -13,7 +15,7 @@ const patient = new AbortController().signal;
 const volumes = ['cache'];
 
 describe('on the way', () => {
-  test('all containers freeze together, then each is checkpointed, then all are shipped', async () => {
+  test('all containers freeze together, then all are checkpointed, each shipped as soon as that begins; volumes at once', async () => {
     const source = await startSource(cleanup);
     expect(await source.set('Shipped', { volumes })).toBe('Freezing');
     await source.reaches('Shipped');
@@ -22,9 +24,9 @@ describe('on the way', () => {
       'pause proxy',
       'checkpoint shop/web/app',
       'checkpoint shop/web/proxy',
+      'ship the volumes',
       'ship app',
       'ship proxy',
-      'ship the volumes',
     ]);
     expect(source.runtime.paused).toEqual(['app', 'proxy']);
     const { frozenAt, leaseLeft, error, containers } = source.keeper.view(uid);
@@ -61,7 +63,7 @@ describe('on the way', () => {
     const { passed, open } = gate();
     const source = await startSource(cleanup, {
       ports: {
-        async ship(_request, container, _archive, progress) {
+        async ship(_request, container, _archive, { progress }) {
           progress(7);
           await passed;
           return { digest: `sha256:${container}`, bytes: 42 };
@@ -96,10 +98,40 @@ describe('on the way', () => {
   });
 });
 
+describe('bytes per second', () => {
+  test('all parts share the limit; it changes on the way, shows in the view and outlives the process', async () => {
+    const paces = new Set<TokenBucket>();
+    const ship: SourcePorts['ship'] = (_request, _container, _archive, { pace }, signal) => {
+      paces.add(pace);
+      return never(signal);
+    };
+    const shipVolumes: SourcePorts['shipVolumes'] = (_uid, _request, _before, { pace }, signal) => {
+      paces.add(pace);
+      return never(signal);
+    };
+    const source = await startSource(cleanup, { ports: { ship, shipVolumes } });
+    await source.set('Shipped', { bytesPerSecond: 1000, volumes });
+    await source.reaches('Checkpointed');
+    await until(() => paces.size > 0);
+    expect([...paces].map(({ rate }) => rate)).toEqual([1000]);
+    const { revision } = source.keeper.view(uid);
+    await source.set('Shipped', { bytesPerSecond: 500, volumes });
+    expect([...paces].map(({ rate }) => rate)).toEqual([500]);
+    expect(source.keeper.view(uid).bytesPerSecond).toBe(500);
+    expect(source.keeper.view(uid).revision).toBeGreaterThan(revision);
+    const next = await source.restart();
+    expect(next.keeper.view(uid).bytesPerSecond).toBe(500);
+    await next.set('Shipped', { volumes });
+    expect(next.keeper.view(uid).bytesPerSecond).toBeNull();
+    expect((await next.written())?.request).toMatchObject({ pod: 'web', volumes });
+    expect((await next.written())?.request).not.toHaveProperty('bytesPerSecond');
+  });
+});
+
 describe('the lease', () => {
   test('runs out: the pod is resumed, with the reason, and its archives are worth nothing', async () => {
     const source = await startSource(cleanup);
-    await source.set('Shipped', { leaseMilliseconds: 80, volumes });
+    await source.set('Shipped', { leaseMilliseconds: 500, volumes });
     await source.reaches('Shipped');
     await source.resumed();
     expect(source.archives()).toEqual([]);
@@ -123,19 +155,19 @@ describe('the lease', () => {
 
   test('a liveness probe may bound the freeze more tightly, and then no renewal helps', async () => {
     const source = await startSource(cleanup);
-    await source.set('Shipped', { budgetMilliseconds: 100 });
+    await source.set('Shipped', { budgetMilliseconds: 1000 });
     await source.reaches('Shipped');
-    await source.set('Shipped', { budgetMilliseconds: 100 });
+    await source.set('Shipped', { budgetMilliseconds: 1000 });
     await source.resumed();
     expect(source.keeper.view(uid).error).toEqual({
       step: 'lease',
-      message: expect.stringMatching(/frozen for 100 ms, and its liveness probe/),
+      message: expect.stringMatching(/frozen for 1000 ms, and its liveness probe/),
     });
     const held = await startSource(cleanup);
-    await held.set('Shipped', { budgetMilliseconds: 100 });
+    await held.set('Shipped', { budgetMilliseconds: 1000 });
     await held.reaches('Shipped');
     await held.set('Held');
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    await new Promise((resolve) => setTimeout(resolve, 1050));
     expect(held.runtime.paused).toEqual(['app', 'proxy']);
   });
 

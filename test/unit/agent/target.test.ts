@@ -1,3 +1,4 @@
+import type { FailedRestore } from '../../../src/agent/runtime.ts';
 import { volumesRepository } from '../../../src/agent/target.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
 import { gate, otherUid, podUid, uid } from './fakes.ts';
@@ -25,6 +26,17 @@ describe('prepared', () => {
       })),
     );
     expect(await target.written()).toMatchObject({ state: 'Prepared', token: repository });
+  });
+
+  test('what is free on the disk, as of each time it is asked', async () => {
+    const target = await startTarget(cleanup);
+    await target.set('Prepared');
+    const { revision } = target.keeper.view(uid);
+    expect(target.keeper.view(uid)).not.toHaveProperty('freeBytes');
+    for (const free of [2 ** 40, 0]) {
+      target.ports.freeBytes = () => free;
+      expect(target.keeper.view(uid)).toMatchObject({ freeBytes: free, revision });
+    }
   });
 
   test('asked again it is the same; another migration has another token', async () => {
@@ -308,4 +320,46 @@ describe('what nobody needs any more', () => {
     await target.keeper.sweep(async () => false);
     expect(target.keeper.view(uid).state).toBe('Unknown');
   });
+});
+
+describe('a restore that failed', () => {
+  const failure = (target: Target, change: Partial<FailedRestore> = {}): FailedRestore => {
+    const { at: _at, ...container } = target.start();
+    const log =
+      "(00.1) pie: 1: Warn  (x.c:1): hm\n(00.2) Error (criu/files-reg.c:1): Can't open file x on restore\n(00.3) Error (criu/cr-restore.c:1): Restoring FAILED.\n";
+    return { ...container, log, ...change };
+  };
+
+  test('shows with the cause that CRIU wrote down', async () => {
+    const target = await startTarget(cleanup);
+    await target.serve();
+    const { revision } = target.keeper.view(uid);
+    target.keeper.restoreFailed(failure(target));
+    const { containers, revision: next } = target.keeper.view(uid);
+    expect(containers.map(({ restoreFailure }) => restoreFailure)).toEqual([
+      "Error (criu/files-reg.c:1): Can't open file x on restore",
+      undefined,
+    ]);
+    expect(next).toBeGreaterThan(revision);
+  });
+
+  test("is not another pod's, and not one of which CRIU says nothing", async () => {
+    const target = await startTarget(cleanup);
+    await target.serve();
+    for (const change of [{ namespace: 'other' }, { pod: 'other' }, { image: 'registry.example/web:v1' }, { log: 'all is well' }]) {
+      target.keeper.restoreFailed(failure(target, change));
+    }
+    expect(target.keeper.view(uid).containers.some(({ restoreFailure }) => restoreFailure)).toBe(false);
+  });
+});
+
+test('what was damaged after the first look at it is not handed out either', async () => {
+  let damaged = false;
+  const verifyContent = () => (damaged ? Promise.reject(new Error('sha256:1 is damaged on disk')) : Promise.resolve());
+  const target = await startTarget(cleanup, { ports: { verifyContent } });
+  await target.serve();
+  expect(await target.keeper.ready(uid, patient)).toBe(true);
+  damaged = true;
+  await expect(target.keeper.ready(uid, patient)).rejects.toThrow('damaged on disk');
+  expect(target.keeper.view(uid).error?.message).toContain('what was received is damaged: sha256:1');
 });

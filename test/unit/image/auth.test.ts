@@ -2,8 +2,9 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { parseChallenges } from '../../../src/image/auth.ts';
+import { digestOf } from '../../../src/image/digest.ts';
 import { mediaTypes } from '../../../src/image/media-types.ts';
-import { digestOf, RegistryClient } from '../../../src/image/registry-client.ts';
+import { RegistryClient } from '../../../src/image/registry-client.ts';
 import { Cleanup, startRegistry } from './fixtures.ts';
 
 const cleanup = new Cleanup();

@@ -1,10 +1,10 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { BlobStore } from '../../../src/image/blob-store.ts';
-import { digestOf } from '../../../src/image/registry-client.ts';
+import { digestOf } from '../../../src/image/digest.ts';
 import { Cleanup, smallDisk } from './fixtures.ts';
 
 const cleanup = new Cleanup();
@@ -103,6 +103,31 @@ test('damage on disk is found', async () => {
   content[50] = 2;
   writeFileSync(path, content);
   await expect(store.verify(digest)).rejects.toMatchObject({ code: 'digest-mismatch', message: expect.stringContaining('damaged') });
+});
+
+test('damage after it was found sound is found too', async () => {
+  const directory = cleanup.directory();
+  const store = await BlobStore.open(directory);
+  const { digest } = await store.write(stream(Buffer.alloc(100, 1)));
+  await store.verify(digest);
+  const path = join(directory, 'blobs', 'sha256', digest.slice(7));
+  writeFileSync(path, Buffer.alloc(100, 2));
+  await expect(store.verify(digest)).rejects.toMatchObject({ code: 'digest-mismatch' });
+});
+
+test("what came a moment ago with the sender's checksum is read when somebody wrote to it since", async () => {
+  const directory = cleanup.directory();
+  const store = await BlobStore.open(directory);
+  const content = Buffer.alloc(100, 1);
+  const upload = await store.createUpload();
+  await upload.append(stream(content));
+  const { digest } = upload;
+  // Another than the content's, so that it shows whether it was compared.
+  await upload.commit({ digest, crc32: 1 });
+  expect(await store.verify(digest)).toEqual({ digest, size: 100 });
+  const path = join(directory, 'blobs', 'sha256', digest.slice(7));
+  utimesSync(path, new Date(), new Date(Date.now() - 1000));
+  await expect(store.verify(digest)).rejects.toMatchObject({ code: 'digest-mismatch', message: expect.stringContaining('instead of 1') });
 });
 
 test('a digest from outside is never a path', async () => {

@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from 'undici';
 import { BlobStore } from '../../../src/image/blob-store.ts';
 import { copyImage, pushCheckpointImage } from '../../../src/image/checkpoint-image.ts';
+import { digestOf } from '../../../src/image/digest.ts';
 import { ImageError } from '../../../src/image/errors.ts';
 import { mediaTypes } from '../../../src/image/media-types.ts';
-import { digestOf, RegistryClient } from '../../../src/image/registry-client.ts';
+import { RegistryClient } from '../../../src/image/registry-client.ts';
 import { Cleanup, smallDisk, startRegistry, until } from './fixtures.ts';
 
 const cleanup = new Cleanup();

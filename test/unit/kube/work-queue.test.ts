@@ -167,3 +167,46 @@ test('a drain waits for what is under way, drops the rest and aborts after its g
   expect(seen).toEqual(['a']);
   await queue.drain(0);
 });
+
+test('some keys are worked on before others, also those that became so while they waited', async () => {
+  const { running, seen, work } = manual();
+  const urgent = new Set(['u']);
+  const queue = new WorkQueue(work, { first: (key) => urgent.has(key) }).start();
+  for (const key of ['a', 'b', 'c', 'u']) queue.add(key);
+  urgent.add('c');
+  queue.add('c');
+  // What was first stays so until it is worked on.
+  urgent.delete('u');
+  queue.add('u');
+  expect(queue.depth).toBe(4);
+  for (let round = 0; round < 4; round++) {
+    running[0]?.end();
+    await settle();
+  }
+  expect(seen).toEqual(['a', 'u', 'c', 'b']);
+});
+
+test('the others get every eighth turn, however many go first', async () => {
+  const { running, seen, work } = manual();
+  const queue = new WorkQueue(work, { first: (key) => key.startsWith('u') });
+  for (let index = 0; index < 20; index++) queue.add(`u${index}`);
+  for (const key of ['a', 'b', 'c']) queue.add(key);
+  queue.start();
+  while (running.length > 0) {
+    running[0]?.end();
+    await settle();
+  }
+  expect(seen).toHaveLength(23);
+  expect(['a', 'b', 'c'].map((key) => seen.indexOf(key))).toEqual([7, 15, 22]);
+});
+
+test('a drain drops those too', async () => {
+  const { running, seen, work } = manual();
+  const queue = new WorkQueue(work, { first: () => true }).start();
+  for (const key of ['a', 'b']) queue.add(key);
+  const drained = queue.drain(1000);
+  running[0]?.end();
+  await drained;
+  expect(seen).toEqual(['a']);
+  expect(queue.depth).toBe(0);
+});

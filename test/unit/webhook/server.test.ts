@@ -3,17 +3,27 @@ import { pino } from 'pino';
 import request from 'supertest';
 import type { Pod } from '../../../src/api/pod.ts';
 import { webhookApp } from '../../../src/webhook/server.ts';
-import { deepFreeze, pod } from '../plan/objects.ts';
-import { FakeCluster, requestOf, withAnnotation } from './requests.ts';
+import { ago, statusAt } from '../plan/migration/observations.ts';
+import { deepFreeze, pod, podUid } from '../plan/objects.ts';
+import { failed, made, policy } from '../plan/policy/policies.ts';
+import { evictionOf, FakeCluster, requestOf, reviewOf, withAnnotation } from './requests.ts';
 
 const log = pino({ level: 'silent' });
 
 function start(cluster = new FakeCluster()) {
   const seen: [string, string][] = [];
-  const app = webhookApp({ ports: cluster, deadline: 1000, log, onReview: (operation, outcome) => seen.push([operation, outcome]) });
+  const app = webhookApp({
+    ports: cluster,
+    evictions: cluster,
+    deadline: 1000,
+    log,
+    onReview: (operation, outcome) => seen.push([operation, outcome]),
+  });
   const post = (body: string | object) => request(app).post('/mutate-pods').set('content-type', 'application/json').send(body);
   const review = (admission: object) => post({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: admission });
-  return { app, cluster, seen, post, review };
+  const evict = (body: string | object, query = '') =>
+    request(app).post(`/validate-evictions${query}`).set('content-type', 'application/json').send(body);
+  return { app, cluster, seen, post, review, evict };
 }
 
 test('a pod that is no concern of podferry passes, without a patch', async () => {
@@ -23,6 +33,16 @@ test('a pod that is no concern of podferry passes, without a patch', async () =>
   expect(body).toEqual({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: { uid: 'admission-1', allowed: true } });
   expect(headers['x-powered-by']).toBeUndefined();
   expect(seen).toEqual([['CREATE', 'passed']]);
+});
+
+test('a replica that ends closes connections with its answers', async () => {
+  const cluster = new FakeCluster();
+  let ending = false;
+  const app = webhookApp({ ports: cluster, evictions: cluster, deadline: 1000, log, ending: () => ending });
+  const post = () => request(app).post('/mutate-pods').set('connection', 'keep-alive').send({});
+  expect((await post()).headers.connection).not.toBe('close');
+  ending = true;
+  expect((await post()).headers.connection).toBe('close');
 });
 
 test('the patch makes of the object just what is wanted', async () => {
@@ -126,5 +146,122 @@ describe('what is no review', () => {
     const body = JSON.stringify({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: requestOf('CREATE', pod()) });
     const answer = await request(app).post('/mutate-pods').set('content-type', 'text/plain').send(body);
     expect(answer.body.response).toEqual({ uid: 'admission-1', allowed: true });
+  });
+});
+
+describe('evictions', () => {
+  /** The pod runs, and a policy covers it. */
+  const covered = (spec: Parameters<typeof policy>[0] = {}) => {
+    const cluster = new FakeCluster();
+    cluster.pods = [pod()];
+    cluster.migrationPolicies = [policy(spec)];
+    return start(cluster);
+  };
+  const asked = reviewOf(evictionOf(pod()));
+
+  test('a pod that no policy covers is evicted as ever', async () => {
+    const { evict, cluster, seen } = covered({ podSelector: { matchLabels: { app: 'db' } } });
+    const { status, body } = await evict(asked);
+    expect(status).toBe(200);
+    expect(body).toEqual({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: { uid: 'admission-1', allowed: true } });
+    expect(cluster.created).toEqual([]);
+    expect(seen).toEqual([['EVICT', 'passed']]);
+  });
+
+  test('a covered one is refused with 429, what is going on; it is moved', async () => {
+    const { evict, cluster, seen } = covered();
+    const { status, body } = await evict(asked);
+    expect(status).toBe(200);
+    expect(body.response).toEqual({
+      uid: 'admission-1',
+      allowed: false,
+      status: { code: 429, reason: 'TooManyRequests', message: 'podferry: waiting to migrate' },
+    });
+    expect(cluster.created.map(({ spec }) => spec.pod)).toEqual(['web-7d9f-abcde']);
+    expect(seen).toEqual([['EVICT', 'refused']]);
+  });
+
+  test('one that just arrived is not found: 404', async () => {
+    const { evict, cluster } = covered();
+    cluster.migrations = [made(statusAt('Succeeded', { target: { nodeName: 'node-a', uid: podUid }, steps: { finished: ago(3) } }))];
+    const { body } = await evict(asked);
+    expect(body.response).toEqual({
+      uid: 'admission-1',
+      allowed: false,
+      status: { code: 404, reason: 'NotFound', message: expect.stringContaining('was moved from node node-a') },
+    });
+  });
+
+  test('one that goes without its memory goes with a warning', async () => {
+    const { evict, cluster, seen } = covered({ onFailure: 'Evict', retries: 0 });
+    cluster.migrations = [failed('try-1', 'node-b')];
+    const { body } = await evict(asked);
+    expect(body.response).toEqual({
+      uid: 'admission-1',
+      allowed: true,
+      warnings: [expect.stringMatching(/evicted without its memory: .*try-1 did not work/)],
+    });
+    expect(seen).toEqual([['EVICT', 'passed']]);
+  });
+
+  test('a thrown error keeps the pod: 429, not 500', async () => {
+    const { evict, cluster, seen } = covered();
+    cluster.createMigration = () => Promise.reject(new Error('the API server is gone'));
+    const { status, body } = await evict(asked);
+    expect(status).toBe(200);
+    expect(body.response).toEqual({
+      uid: 'admission-1',
+      allowed: false,
+      status: {
+        code: 429,
+        reason: 'TooManyRequests',
+        message: 'podferry could not decide about the pod yet: the API server is gone',
+      },
+    });
+    expect(seen).toEqual([['EVICT', 'refused']]);
+  });
+
+  test('an answer comes in the time that the API server gives, and that is less than the webhook would take', async () => {
+    const { evict, cluster } = covered();
+    const ended: string[] = [];
+    cluster.getPod = (_namespace, name, signal) =>
+      new Promise((_resolve, reject) => {
+        const end = () => {
+          ended.push(name);
+          reject(signal.reason);
+        };
+        signal.addEventListener('abort', end, { once: true });
+      });
+    const [, hurried] = await Promise.all([
+      evict(reviewOf(evictionOf(pod(), { name: 'patient' }))),
+      evict(reviewOf(evictionOf(pod(), { name: 'hurried' })), '?timeout=1s'),
+    ]);
+    expect(ended).toEqual(['hurried', 'patient']);
+    expect(hurried.body.response.status).toMatchObject({ code: 429, message: expect.stringContaining('timeout') });
+  });
+
+  const bad: [string, string | object][] = [
+    ['no JSON', '{'],
+    ['nothing', ''],
+    ['null', 'null'],
+    ['a list', '[]'],
+    ['no request', { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview' }],
+    ['a request without a uid', reviewOf(evictionOf(pod(), { uid: undefined }))],
+    ['another version', { ...reviewOf(evictionOf(pod())), apiVersion: 'admission.k8s.io/v1beta1' }],
+    ['a review of a pod', reviewOf(requestOf('CREATE', pod()))],
+    ['no name', reviewOf(evictionOf(pod(), { name: undefined }))],
+  ];
+  test.each(bad)('a bad request: %s', async (_what, body) => {
+    const { evict, cluster, seen } = covered();
+    const { status, body: answer } = await evict(body);
+    expect(status).toBe(400);
+    expect(answer.error).toEqual(expect.any(String));
+    expect(cluster.created).toEqual([]);
+    expect(seen).toEqual([]);
+  });
+
+  test('both routes read their own reviews only', async () => {
+    const { review } = covered();
+    expect((await review(evictionOf(pod()))).body.response).toMatchObject({ allowed: false, status: { code: 400 } });
   });
 });

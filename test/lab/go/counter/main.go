@@ -2,6 +2,8 @@
 // over HTTP, writes its count to standard output once a second, and tells what of its surroundings it sees.
 //
 //	MB         size of the block in MiB (default 1)
+//	LOAD       what is in the block: random (default), compressible (a quarter of each page is random), idle5 (random, and
+//	           5 % of its pages are written every second, not counted in the checksum)
 //	JOURNAL    a file to which every count is appended, to see volumes travel
 //	PORT       where it listens (default 8080)
 //	FINISH     end with exit code 0 at this count (0: never)
@@ -28,8 +30,7 @@ func setting(name string, fallback int) int {
 }
 
 func main() {
-	block := make([]byte, setting("MB", 1)<<20)
-	rand.Read(block)
+	block := newBlock(setting("MB", 1)<<20, os.Getenv("LOAD"))
 	birth := make([]byte, 8)
 	rand.Read(birth)
 	var count atomic.Int64
@@ -61,10 +62,14 @@ func main() {
 		json.NewEncoder(response).Encode(map[string]any{
 			"birth":    hex.EncodeToString(birth),
 			"count":    count.Load(),
-			"checksum": crc32.ChecksumIEEE(block),
+			"checksum": block.checksum(),
 			"greeting": os.Getenv("GREETING"),
 			"token":    crc32.ChecksumIEEE(token),
 		})
+	})
+	// For those who ask often: without looking at the block.
+	http.HandleFunc("/ping", func(response http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(response, `{"birth":"%s","count":%d}`, hex.EncodeToString(birth), count.Load())
 	})
 	http.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
 	panic(http.ListenAndServe(fmt.Sprintf(":%d", setting("PORT", 8080)), nil))

@@ -1,6 +1,7 @@
-import { refuseNode } from '../../../../src/plan/migration/accept.ts';
+import { policyOf, refuseNode } from '../../../../src/plan/migration/accept.ts';
 import { migration, node, ownedBy, pod, podUid } from '../objects.ts';
-import { ago, claimed, expectFailure, observe, planOf, said } from './observations.ts';
+import { made } from '../policy/policies.ts';
+import { ago, claimed, expectFailure, observe, planOf, said, written } from './observations.ts';
 
 describe('refused, and nothing is touched', () => {
   const to = (nodeName: string) => migration({ spec: { destination: { nodeName } } });
@@ -12,6 +13,12 @@ describe('refused, and nothing is touched', () => {
       /deleted before it began/,
     ],
     ['the namespace', { namespaceEnabled: false }, 'NamespaceNotEnabled', /kubectl label namespace shop podferry\.io\/enabled=true/],
+    [
+      'another pod of that name than the one a policy meant',
+      { migration: made(undefined, { podUid: 'before' }) },
+      'PodNotFound',
+      /no pod shop\/web-7d9f-abcde/,
+    ],
     ['no pod', { sourcePod: undefined }, 'PodNotFound', /no pod shop\/web-7d9f-abcde/],
     ['another migration', { rivalMigration: 'first' }, 'AlreadyMigrating', /already moved by Migration first/],
     ['what cannot migrate', { sourcePod: pod({ spec: { hostNetwork: true } }) }, 'PodNotSupported', /web-7d9f-abcde uses hostNetwork/],
@@ -37,6 +44,19 @@ describe('refused, and nothing is touched', () => {
       { migration: to('node-b'), destinationNode: node('node-b', { unschedulable: true }) },
       'DestinationCannotTakePod',
       /node-b is cordoned/,
+    ],
+    [
+      'a node whose CPU lacks something',
+      {
+        migration: to('node-b'),
+        cpus: {
+          source: { architecture: 'amd64', vendor: 'GenuineIntel', features: ['sse2', 'avx2', 'fma'] },
+          destination: { architecture: 'amd64', vendor: 'GenuineIntel', features: ['sse2'] },
+          lacking: [],
+        },
+      },
+      'CPUIncompatible',
+      /CPU of node node-b lacks features of that of node node-a, which the pod may use: avx2, fma$/,
     ],
     [
       "somebody else's pod in the place of one that an owner replaces",
@@ -145,5 +165,71 @@ describe('accepted', () => {
     const annotations = { 'batch.kubernetes.io/job-completion-index': '3' };
     const job = planOf(claimed(observe({ sourcePod: pod({ metadata: { ...ownedBy('Job'), annotations }, status: { conditions: [] } }) })));
     expect(job.status?.source).toMatchObject({ completionIndex: '3', wasReady: false });
+  });
+});
+
+describe('made by a policy', () => {
+  const queued = { granted: false, position: 3, why: 'policy drains allows 1 migrations at once' } as const;
+  const ours = () => {
+    const one = made(undefined);
+    return { ...one, metadata: { ...one.metadata, generation: 1, finalizers: ['podferry.io/migration'] } };
+  };
+  const waits = (change: Parameters<typeof observe>[0] = {}) =>
+    observe({ migration: ours(), turn: queued, budgets: ['shop/web'], ...change });
+
+  test('its label says so', () => {
+    expect(policyOf(ours())).toBe('drains');
+    expect(policyOf(migration())).toBeUndefined();
+  });
+
+  test('before its turn nothing is claimed; where it stands is written down, and looked at now and then', () => {
+    const plan = planOf(waits());
+    expect(plan).toMatchObject({
+      actions: [],
+      requeueAfter: 30_000,
+      status: { phase: 'Pending', policy: 'drains', queuePosition: 3, budgets: ['shop/web'] },
+    });
+    expect(plan.events ?? []).toEqual([]);
+    expect(said(plan)).toMatchObject({
+      status: 'False',
+      reason: 'Queued',
+      message: 'waiting for its turn (position 3): policy drains allows 1 migrations at once',
+    });
+    expect(said(plan, 'Reconciling')?.status).toBe('True');
+    expect(plan.status?.source).toBeUndefined();
+    // Even when the claim stands, since a leader before had let it through.
+    expect(planOf(claimed(waits()))).toEqual(plan);
+    const next = planOf({ ...written(waits(), plan), turn: { ...queued, position: 1 } });
+    expect(next.status).toMatchObject({ phase: 'Pending', queuePosition: 1 });
+  });
+
+  test('far back in the queue it looks less often', () => {
+    const after = (position: number) => planOf(waits({ turn: { ...queued, position } })).requeueAfter;
+    expect([1, 100, 1000, 100_000].map(after)).toEqual([30_000, 30_000, 300_000, 30_000_000]);
+  });
+
+  test('the finalizer comes first, and what cannot be is refused at once', () => {
+    expect(planOf(waits({ migration: made(undefined, { metadata: { ...ours().metadata, finalizers: [] } }) })).actions).toEqual([
+      { type: 'addFinalizer' },
+    ]);
+    expectFailure(planOf(waits({ sourcePod: pod({ spec: { hostNetwork: true } }) })), 'Failed', 'PodNotSupported', /hostNetwork/);
+    const deleted = made(undefined, { metadata: { ...ours().metadata, deletionTimestamp: ago(0) } });
+    expectFailure(planOf(waits({ migration: deleted })), 'Failed', 'Cancelled', /deleted before it began/);
+  });
+
+  test('in its turn: claimed, then accepted; it stands in no queue any more', () => {
+    const turn = { granted: true } as const;
+    const waited = written(waits(), planOf(waits()));
+    expect(planOf({ ...waited, turn }).actions).toMatchObject([{ type: 'claimPod', uid: podUid }]);
+    const plan = planOf(claimed({ ...waited, turn, budgets: ['shop/web', 'shop/all'] }));
+    expect(plan.status).toMatchObject({ phase: 'Preparing', policy: 'drains', budgets: ['shop/web', 'shop/all'], source: { uid: podUid } });
+    expect(JSON.parse(JSON.stringify(plan.status))).not.toHaveProperty('queuePosition');
+  });
+
+  test('one that somebody made by hand neither waits nor has a policy', () => {
+    const plan = planOf(claimed(observe({ turn: queued, budgets: ['shop/web'] })));
+    expect(plan.status?.phase).toBe('Preparing');
+    expect(plan.status).not.toHaveProperty('policy');
+    expect(plan.status).not.toHaveProperty('budgets');
   });
 });

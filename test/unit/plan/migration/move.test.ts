@@ -1,4 +1,5 @@
 import type { SourceErrorStep } from '../../../../src/api/agent.ts';
+import { refuseRoom } from '../../../../src/plan/room.ts';
 import { ownedBy, pod } from '../objects.ts';
 import { ago, checkpointImage, expectFailure, observeAt, planOf, said, silent, sourceIs, targetIs, written } from './observations.ts';
 
@@ -18,21 +19,60 @@ test("freezing: the source's agent is asked once, with all it needs", () => {
         namespace: 'shop',
         pod: 'web-7d9f-abcde',
         podUid: sourcePod.metadata.uid,
+        nodeName: 'node-a',
+        freezeMilliseconds: 300_000,
         leaseMilliseconds: 30_000,
         transfer: 'Direct',
         containers: [{ name: 'app', rootfsImageRef: expect.stringContaining('localhost:5001/token/app@sha256:') }],
         volumes: ['cache'],
         keepVolumes: true,
-        destination: { address: '10.0.0.2:7443', repository: 'token' },
+        destination: { address: '10.0.0.2:7443', repository: 'token', nodeName: 'node-b' },
       },
     },
   ]);
   expect(plan.requeueAfter).toBe(10_000);
 });
 
+test('the source is told what is free on the destination, if that is known', () => {
+  const destination = targetIs('Prepared', { contentDirectory: '/content', freeBytes: 0 });
+  expect(planOf(observeAt('Freezing', { source: sourceIs('Unknown'), destination })).actions).toMatchObject([
+    { request: { destination: { contentDirectory: '/content', freeBytes: 0 } } },
+  ]);
+});
+
 test('volumes of a pod whose name has to be freed are kept', () => {
   const observation = observeAt('Freezing', { source: sourceIs('Unknown'), destination: targetIs('Prepared') }, { switchKind: 'Recreate' });
   expect(planOf(observation).actions[0]).toMatchObject({ request: { keepVolumes: true } });
+});
+
+describe('bytes per second', () => {
+  const at = (told: number | null | undefined, bytesPerSecond: number | undefined, state: 'Unknown' | 'Frozen' | 'Shipped' = 'Frozen') =>
+    planOf(
+      observeAt('Checkpointing', {
+        source: sourceIs(state, { ...fresh, ...(told === undefined ? {} : { bytesPerSecond: told }) }),
+        destination: targetIs('Prepared'),
+        bytesPerSecond,
+      }),
+    ).actions;
+
+  test('the source is told its share when it changes, and only then', () => {
+    expect(at(2_000_000, 1_000_000)).toMatchObject([{ type: 'setSource', request: { goal: 'Shipped', bytesPerSecond: 1_000_000 } }]);
+    expect(at(null, 1_000_000)).toHaveLength(1);
+    const [lifted] = at(1_000_000, undefined);
+    expect(lifted).toMatchObject({ type: 'setSource', request: { goal: 'Shipped' } });
+    expect(lifted).not.toHaveProperty('request.bytesPerSecond');
+    for (const same of [at(1_000_000, 1_000_000), at(null, undefined)]) expect(same).toEqual([]);
+  });
+
+  test('not when all has been shipped, and not an agent that knows of no limits', () => {
+    expect(at(2_000_000, 1_000_000, 'Shipped')).toEqual([]);
+    expect(at(undefined, 1_000_000)).toEqual([]);
+  });
+
+  test('with the first request already', () => {
+    const first = planOf(observeAt('Freezing', { source: sourceIs('Unknown'), destination: targetIs('Prepared'), bytesPerSecond: 5 }));
+    expect(first.actions).toMatchObject([{ request: { bytesPerSecond: 5 } }]);
+  });
 });
 
 describe('the source is followed', () => {
@@ -134,6 +174,7 @@ test('by way of a registry the destination is told when all lies there', () => {
 
 describe('failures roll back', () => {
   const steps: [SourceErrorStep, string][] = [
+    ['room', 'InsufficientDisk'],
     ['freeze', 'FreezeFailed'],
     ['checkpoint', 'CheckpointFailed'],
     ['ship', 'ShippingFailed'],
@@ -142,6 +183,14 @@ describe('failures roll back', () => {
   test.each(steps)("of the source's step %s as %s", (step, reason) => {
     const source = sourceIs('Running', { error: { step, message: 'it broke' } });
     expectFailure(planOf(observeAt('Shipping', { source, destination: targetIs('Prepared') })), 'RollingBack', reason, /it broke/);
+  });
+
+  test('what lacks on a disk is told as it is', () => {
+    const disk = { name: 'node node-a', free: 0 };
+    const message = refuseRoom('shop/web', { memory: 2 ** 30, way: 'kubelet', beside: false }, disk, { ...disk, free: undefined }) ?? '';
+    const source = sourceIs('Resuming', { error: { step: 'room', message } });
+    const plan = planOf(observeAt('Freezing', { source, destination: targetIs('Prepared') }));
+    expect(said(plan)?.message).toContain(message);
   });
 
   test('what CRIU said is explained', () => {

@@ -1,5 +1,5 @@
 import type { Pod } from '../../../../src/api/pod.ts';
-import { ownedBy, pod } from '../objects.ts';
+import { node, ownedBy, pod } from '../objects.ts';
 import { actionTypes, ago, expectFailure, observeAt, placeholder, planOf, said, silent, targetIs } from './observations.ts';
 
 const preparing = (change: Parameters<typeof observeAt>[1] = {}, status: Parameters<typeof observeAt>[2] = {}) =>
@@ -152,6 +152,42 @@ test('prepared: on to the freeze', () => {
   expect(said(plan)).toMatchObject({ reason: 'Prepared', message: 'node node-b is ready to take the pod' });
 });
 
+describe('a destination that takes only so many at once', () => {
+  const turn = { granted: false, position: 1, why: 'policy drains allows 1 migrations at once to node node-b' } as const;
+  const ready = { placeholder: placeholder(), destination: targetIs('Prepared') };
+
+  test('everything is ready there, and the source runs on until it is its turn', () => {
+    const plan = planOf(preparing({ ...ready, turn }, onNodeB));
+    expect(plan).toMatchObject({ actions: [], requeueAfter: 1000, status: { phase: 'Preparing' } });
+    expect(plan.status?.steps).not.toHaveProperty('prepared');
+    expect(said(plan)).toMatchObject({
+      reason: 'Queued',
+      message: 'waiting for its turn: policy drains allows 1 migrations at once to node node-b',
+    });
+    expect(planOf(preparing({ ...ready, turn: { granted: true } }, onNodeB)).status?.phase).toBe('Freezing');
+  });
+
+  test('that others go first is no failure, however long it takes', () => {
+    expect(planOf(preparing({ ...ready, turn }, { ...onNodeB, ...late })).status?.phase).toBe('Preparing');
+    expect(planOf(preparing({ ...ready, turn: { granted: true } }, { ...onNodeB, ...late })).status?.phase).toBe('Freezing');
+  });
+
+  test('the preparation does not wait for it', () => {
+    expect(actionTypes(planOf(preparing({ placeholder: placeholder(), destination: targetIs('Unknown'), turn }, onNodeB)))).toEqual([
+      'setTarget',
+    ]);
+  });
+
+  test('what goes wrong meanwhile is seen', () => {
+    expectFailure(
+      planOf(preparing({ ...ready, turn, sourcePod: undefined }, onNodeB)),
+      'RollingBack',
+      'SourceChanged',
+      /deleted or replaced/,
+    );
+  });
+});
+
 test.each(['Preparing', 'Freezing', 'Shipping', 'Holding'] as const)(
   '%s: a source that changed, or a Migration that was deleted',
   (phase) => {
@@ -169,3 +205,28 @@ test.each(['Preparing', 'Freezing', 'Shipping', 'Holding'] as const)(
     expectFailure(planOf(cancelled), 'RollingBack', 'Cancelled', /the Migration was deleted/);
   },
 );
+
+describe('CPUs', () => {
+  const cpu = (...features: string[]) => ({ architecture: 'amd64', vendor: 'GenuineIntel', features });
+  const lacking = [{ nodes: ['node-b'], missing: ['avx2'] }];
+  const sourceNode = { ...node('node-a'), metadata: { name: 'node-a', labels: { 'kubernetes.io/arch': 'amd64' } } };
+
+  test('the placeholder is kept away from nodes that lack something, and waiting says so', () => {
+    const [create] = planOf(preparing({ placeholder: undefined, sourceNode, cpus: { source: cpu('avx2'), lacking } })).actions;
+    expect(JSON.stringify(create)).toContain('{"key":"metadata.name","operator":"NotIn","values":["node-b"]}');
+    expect(JSON.stringify(create)).toContain('{"key":"kubernetes.io/arch","operator":"In","values":["amd64"]}');
+    const waits = planOf(preparing({ placeholder: unschedulable(), cpus: { source: cpu('avx2'), lacking } }));
+    expect(said(waits)).toMatchObject({
+      reason: 'DestinationCannotTakePod',
+      message: expect.stringMatching(/no node can take the pod: 0\/2.*; left out, as their CPUs lack .*: node-b \(avx2\)$/),
+    });
+  });
+
+  test('a node that became known after the choice is given up before the freeze', () => {
+    const chosen = { placeholder: placeholder(), destination: targetIs('Prepared') };
+    const known = preparing({ ...chosen, cpus: { source: cpu('avx2', 'fma'), destination: cpu('fma'), lacking } }, onNodeB);
+    expectFailure(planOf(known), 'RollingBack', 'CPUIncompatible', /CPU of node node-b lacks features of that of node node-a.*: avx2$/);
+    const unknown = preparing({ ...chosen, cpus: { source: cpu('avx2'), lacking: [] } }, onNodeB);
+    expect(planOf(unknown).status?.phase).toBe('Freezing');
+  });
+});

@@ -89,11 +89,26 @@ describe('not yet', () => {
   });
 });
 
+test('a pull that was refused because the agent is just started again is waited for', () => {
+  for (const reason of ['ErrImagePull', 'ImagePullBackOff']) {
+    const refused = waiting(
+      reason,
+      'failed to pull: Head "https://localhost:9441/v2/t/app": dial tcp 127.0.0.1:9441: connect: connection refused',
+    );
+    expect(planOf(restoring(refused, { destination: notStarted })).status?.phase).toBe('Restoring');
+  }
+});
+
 describe('failed', () => {
   const cases: [string, PodChange, RegExp][] = [
     ['the pod is deleted', { metadata: { deletionTimestamp: ago(0) } }, /being deleted by somebody else/],
     ['the pod failed', { status: { phase: 'Failed', reason: 'OutOfmemory', message: 'no room' } }, /failed: OutOfmemory no room/],
     ['a restart', container({ restartCount: 1 }), /container app ended right after the restore: it was restarted/],
+    [
+      'a restore that failed, and the kubelet has begun it again',
+      container({ restartCount: 1, lastState: { terminated: { exitCode: 128, reason: 'StartError', message: 'criu failed' } } }),
+      /container app was not restored: criu failed/,
+    ],
     ['an end', container({ state: { terminated: { exitCode: 137, reason: 'OOMKilled' } } }), /ended right after the restore: OOMKilled/],
     ...['ErrImagePull', 'ImagePullBackOff', 'CreateContainerError', 'RunContainerError', 'CrashLoopBackOff'].map(
       (reason): [string, PodChange, RegExp] => [reason, waiting(reason, 'because'), /container app was not restored: because/],
@@ -117,6 +132,20 @@ describe('failed', () => {
     const plan = planOf(restoring(change, { destination: notStarted }));
     expectFailure(plan, 'RollingBack', 'RestoreFailed', message);
     expect(plan.status?.failure?.message).toContain(targetName);
+  });
+
+  test('what CRIU wrote down, seen by the agent of the destination: cause and cure, or a quotation', () => {
+    const failing = waiting('RunContainerError', 'OCI runtime restore failed: criu failed: type RESTORE errno 0');
+    const plan = (restoreFailure: string) => {
+      const seen = targetIs('Serving', { containers: [{ name: 'app', rootfsImageRef: 'x', checkpointImage, restoreFailure }] });
+      return planOf(restoring(failing, { destination: seen })).status?.failure?.message;
+    };
+    expect(plan("Error (criu/files-reg.c:2104): Can't open file host/data on restore: No such file or directory")).toMatch(
+      /container app was not restored: a file that the process has open cannot be opened in the target pod; to cure it, see that image/,
+    );
+    expect(plan('Error (criu/x.c:1): The moon is full')).toMatch(
+      /not restored: OCI runtime restore failed: criu failed: type RESTORE errno 0; CRIU: Error \(criu\/x.c:1\): The moon is full$/,
+    );
   });
 
   test('the target is gone, or another one', () => {

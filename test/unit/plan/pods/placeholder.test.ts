@@ -20,6 +20,7 @@ test('it asks the scheduler for what the pod asked', () => {
     imagePullSecrets: [{ name: 'pull' }],
     serviceAccountName: 'web',
     os: { name: 'linux' },
+    resources: { requests: { cpu: '3' } },
   };
   expect(made({ spec: asked }).spec).toMatchObject(asked);
   // What it did not say is not made up.
@@ -36,7 +37,14 @@ test('the requests of all containers that run, sidecars included, and nothing of
         { name: 'proxy', image: 'proxy:v1', restartPolicy: 'Always', resources },
       ],
       containers: [
-        { name: 'app', image: 'web:v1', resources, command: ['/web'], env: [{ name: 'SECRET', value: 'x' }], ports: [{ hostPort: 80 }] },
+        {
+          name: 'app',
+          image: 'web:v1',
+          resources,
+          command: ['/web'],
+          env: [{ name: 'SECRET', value: 'x' }],
+          ports: [{ containerPort: 80 }],
+        },
       ],
     },
   });
@@ -50,6 +58,12 @@ test('the requests of all containers that run, sidecars included, and nothing of
     const { volumeMounts: _images, ...rest } = container;
     expect(Object.keys(rest).sort()).toEqual(['image', 'imagePullPolicy', 'name', 'resources', 'securityContext']);
   }
+});
+
+test('ports of the node are held', () => {
+  const ports = [{ containerPort: 8080 }, { containerPort: 80, hostPort: 80, protocol: 'TCP' }];
+  const { spec } = made({ spec: { containers: [{ name: 'app', image: 'web:v1', ports }] } });
+  expect(spec.containers[0]?.ports).toEqual([ports[1]]);
 });
 
 test('base images come as image volumes by digest, each once; claims come along, other volumes do not', () => {
@@ -140,9 +154,71 @@ test('the destination that was named, or the labels it must have', () => {
   expect(termsOf(selected.spec)).toEqual([{ matchFields: [notTheSource] }]);
 });
 
+describe('nodes where it failed before', () => {
+  const preferredOf = ({ affinity }: PodSpec) => affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution;
+  const avoided = {
+    weight: 100,
+    preference: { matchFields: ['node-b', 'node-c'].map((name) => ({ key: 'metadata.name', operator: 'NotIn', values: [name] })) },
+  };
+
+  test('are taken only when no other fits: preferred is none of them, required is as ever', () => {
+    const { spec } = made({}, { spec: { destination: { avoid: ['node-b', 'node-c'] } } });
+    expect(preferredOf(spec)).toEqual([avoided]);
+    expect(termsOf(spec)).toEqual([{ matchFields: [notTheSource] }]);
+  });
+
+  test('beside what the pod prefers itself, and beside the labels', () => {
+    const own = { weight: 1, preference: { matchExpressions: [{ key: 'zone', operator: 'In', values: ['c'] }] } };
+    const podAntiAffinity = { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: 'zone' }] };
+    const affinity = { podAntiAffinity, nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [own] } };
+    const { spec } = made({ spec: { affinity } }, { spec: { destination: { nodeSelector: { zone: 'b' }, avoid: ['node-b', 'node-c'] } } });
+    expect(preferredOf(spec)).toEqual([own, avoided]);
+    expect(spec.affinity?.podAntiAffinity).toEqual(podAntiAffinity);
+    expect(spec.nodeSelector).toEqual({ zone: 'b' });
+    expect(termsOf(spec)).toEqual([{ matchFields: [notTheSource] }]);
+  });
+
+  test('none of them: nothing is preferred', () => {
+    for (const destination of [{}, { avoid: [] }]) expect(preferredOf(made({}, { spec: { destination } }).spec)).toBeUndefined();
+  });
+});
+
 test("its name is the migration's alone, and short enough", () => {
   const name = placeholderName(migration());
   expect(name).toMatch(/^web-7d9f-abcde-room-[a-z0-9]{8}$/);
   expect(placeholderName(migration({ metadata: { uid: 'another' } }))).not.toBe(name);
   expect(placeholderName(migration({ spec: { pod: 'p'.repeat(253) } })).length).toBeLessThanOrEqual(63);
+});
+
+describe('CPUs', () => {
+  const bounded = (nodes: string[], change: PodChange = {}, spec: Parameters<typeof migration>[0] = {}) =>
+    placeholderPod(migration(spec), pod(change), image, { architecture: 'amd64', lacking: [{ nodes, missing: ['avx2'] }] }).spec;
+  const arch = { key: 'kubernetes.io/arch', operator: 'In', values: ['amd64'] };
+  const not = (name: string) => ({ key: 'metadata.name', operator: 'NotIn', values: [name] });
+
+  test('the same architecture, and none of the nodes that lack something, in every alternative that the pod has', () => {
+    expect(termsOf(bounded(['node-b', 'node-c']))).toEqual([
+      { matchFields: [notTheSource, not('node-b'), not('node-c')], matchExpressions: [arch] },
+    ]);
+    const zones = ['x', 'y'].map((zone) => ({ key: 'zone', operator: 'In', values: [zone] }));
+    const affinity = {
+      nodeAffinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: zones.map((zone) => ({ matchExpressions: [zone] })) },
+      },
+    };
+    expect(termsOf(bounded(['node-b'], { spec: { affinity } }))).toEqual(
+      zones.map((zone) => ({ matchFields: [notTheSource, not('node-b')], matchExpressions: [zone, arch] })),
+    );
+  });
+
+  test('a bounded number of names', () => {
+    const nodes = Array.from({ length: 3000 }, (_, index) => `node-${index}`);
+    expect(termsOf(bounded(nodes))?.[0]?.matchFields).toHaveLength(201);
+  });
+
+  test('a node that was named has been looked at before', () => {
+    expect(termsOf(bounded(['node-b'], {}, { spec: { destination: { nodeName: 'node-b' } } }))).toEqual([
+      { matchFields: [{ key: 'metadata.name', operator: 'In', values: ['node-b'] }] },
+    ]);
+  });
 });

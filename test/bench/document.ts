@@ -1,0 +1,215 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Cell, nameOf, sameCell, sizeName } from './cells.ts';
+import { duration, logPlot, stackedBars } from './plot.ts';
+import type { Floor, Part, Results, Trial, Way } from './results.ts';
+import { median, summarize } from './statistics.ts';
+import { text } from './words.ts';
+
+/** docs/performance.md and its plots, from the results of a run. */
+export async function writeDocument(directory: string, results: Results): Promise<void> {
+  await Promise.all([
+    writeFile(join(directory, 'performance.md'), markdown(results)),
+    writeFile(join(directory, 'performance-downtime.svg'), downtimePlot(results)),
+    writeFile(join(directory, 'performance-parts.svg'), partsPlot(results)),
+  ]);
+}
+
+export function markdown(results: Results): string {
+  const tables = { downtime: downtimeTable(results), usage: usageTable(results), parts: partsTables(results) };
+  return text(results, tables);
+}
+
+/** Kinds of pods in the order in which they were measured. */
+function cellsOf({ trials }: Results): Cell[] {
+  const cells: Cell[] = [];
+  for (const { mebibytes, load, containers } of trials) {
+    const cell = { mebibytes, load, containers };
+    if (!cells.some((each) => sameCell(each, cell))) cells.push(cell);
+  }
+  const plainFirst = (cell: Cell) => (cell.load === 'random' ? 0 : cell.load === 'idle5' ? 1 : 2) * 10 + cell.containers;
+  return cells.sort((left, right) => plainFirst(left) - plainFirst(right) || left.mebibytes - right.mebibytes);
+}
+
+function trialsOf({ trials }: Results, cell: Cell, way: Way): Trial[] {
+  return trials.filter((trial) => trial.way === way && sameCell(trial, cell));
+}
+
+function floorsOf({ floors }: Results, mebibytes: number): Floor[] {
+  return floors.filter((floor) => floor.mebibytes === mebibytes);
+}
+
+/** Dump, restore and a pod's start, medians. Milliseconds; undefined when it was not measured. */
+function floorOf(results: Results, mebibytes: number): { dump: number; restore: number; plainPod: number; sum: number } | undefined {
+  const floors = floorsOf(results, mebibytes);
+  if (floors.length === 0) return undefined;
+  const of = (key: 'dump' | 'restore' | 'plainPod') => median(floors.map((floor) => floor[key]));
+  const [dump, restore, plainPod] = [of('dump'), of('restore'), of('plainPod')];
+  return { dump, restore, plainPod, sum: dump + restore + plainPod };
+}
+
+function withRange(samples: number[], show: (value: number) => string): string {
+  if (samples.length === 0) return '–';
+  const { median: middle, minimum, maximum } = summarize(samples);
+  return samples.length === 1 ? show(middle) : `${show(middle)} (${show(minimum)}–${show(maximum)})`;
+}
+
+function ratio(documented: number[], podferry: number[]): string {
+  return documented.length && podferry.length ? `${(median(documented) / median(podferry)).toFixed(1)}` : '–';
+}
+
+function table(head: string[], rows: string[][]): string {
+  return [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+export function downtimeTable(results: Results): string {
+  const rows = cellsOf(results).map((cell) => {
+    const [documented, podferry] = (['documented', 'podferry'] as const).map((way) =>
+      trialsOf(results, cell, way).map(({ downtime }) => downtime),
+    );
+    const floor = cell.containers === 1 ? floorOf(results, cell.mebibytes) : undefined;
+    const above = floor && podferry?.length ? `${(median(podferry) / floor.sum).toFixed(2)}` : '–';
+    const count = `${documented?.length ?? 0}, ${podferry?.length ?? 0}`;
+    return [
+      nameOf(cell),
+      count,
+      withRange(documented ?? [], duration),
+      withRange(podferry ?? [], duration),
+      ratio(documented ?? [], podferry ?? []),
+      floor ? duration(floor.sum) : '–',
+      above,
+    ];
+  });
+  return table(['pod', 'moves', 'documented', 'podferry', 'ratio', 'floor', 'podferry / floor'], rows);
+}
+
+const mebibytes = (bytes: number) => `${Math.round(bytes / 2 ** 20)}`;
+const seconds = (value: number) => value.toFixed(1);
+
+export function usageTable(results: Results): string {
+  const rows = cellsOf(results).flatMap((cell) =>
+    (['documented', 'podferry'] as const).flatMap((way) => {
+      const trials = trialsOf(results, cell, way);
+      if (trials.length === 0) return [];
+      const middle = (of: (trial: Trial) => number) => median(trials.map(of));
+      const peaks = trials.map(({ agentPeakBytes }) => Math.max(agentPeakBytes.source, agentPeakBytes.destination));
+      return [
+        [
+          nameOf(cell),
+          way,
+          withRange(
+            trials.map(({ total }) => total),
+            duration,
+          ),
+          duration(middle(({ silence }) => silence ?? 0)),
+          mebibytes(middle(({ wireBytes }) => wireBytes)),
+          mebibytes(middle(({ writtenBytes }) => writtenBytes.source)),
+          mebibytes(middle(({ writtenBytes }) => writtenBytes.destination)),
+          mebibytes(middle(({ writtenBytes }) => writtenBytes.control)),
+          seconds(middle(({ cpuSeconds }) => cpuSeconds.source)),
+          seconds(middle(({ cpuSeconds }) => cpuSeconds.destination)),
+          seconds(middle(({ cpuSeconds }) => cpuSeconds.control)),
+          way === 'podferry' ? mebibytes(Math.max(...peaks)) : '–',
+        ],
+      ];
+    }),
+  );
+  const head = [
+    'pod',
+    'way',
+    'total',
+    'silence',
+    'wire',
+    'written: source',
+    'destination',
+    'registry',
+    'CPU: source',
+    'destination',
+    'control',
+  ];
+  return table([...head, 'agent peak'], rows);
+}
+
+/** Medians of parts that carry the same name, in the order of the first trial. */
+function medians(trials: Trial[], of: (trial: Trial) => Part[]): { name: string; value: number }[] {
+  const names = [...new Set(trials.flatMap((trial) => of(trial).map(({ name }) => name)))];
+  return names.map((name) => ({
+    name,
+    value: median(trials.map((trial) => of(trial).find((part) => part.name === name)?.milliseconds ?? 0)),
+  }));
+}
+
+const plainCells = (results: Results) => cellsOf(results).filter(({ load, containers }) => load === 'random' && containers === 1);
+
+function partsTables(results: Results): string {
+  return (['podferry', 'documented'] as const)
+    .map((way) => {
+      const cells = plainCells(results).filter((cell) => trialsOf(results, cell, way).length > 0);
+      const measured = cells.map((cell) => {
+        const trials = trialsOf(results, cell, way);
+        const start = medians(trials, ({ startParts }) => startParts).map(({ name, value }) => ({ name: `start: ${name}`, value }));
+        return [...medians(trials, ({ parts }) => parts), ...start];
+      });
+      const names = [...new Set(measured.flatMap((parts) => parts.map(({ name }) => name)))];
+      const rows = names.map((name) => [name, ...measured.map((parts) => duration(parts.find((part) => part.name === name)?.value ?? 0))]);
+      return table([`${way}: part`, ...cells.map((cell) => sizeName(cell.mebibytes))], rows);
+    })
+    .join('\n\n');
+}
+
+export function downtimePlot(results: Results): string {
+  const cells = plainCells(results);
+  const series = (['documented', 'podferry'] as const).map((way) => ({
+    name: way === 'documented' ? 'documented way' : 'podferry',
+    points: cells.flatMap((cell) => {
+      const samples = trialsOf(results, cell, way).map(({ downtime }) => downtime);
+      if (samples.length === 0) return [];
+      const { median: y, minimum: low, maximum: high } = summarize(samples);
+      return [{ x: cell.mebibytes, y, low, high }];
+    }),
+  }));
+  const floor = {
+    name: 'floor',
+    points: cells.flatMap(({ mebibytes: x }) => {
+      const sums = floorsOf(results, x).map(({ dump, restore, plainPod }) => dump + restore + plainPod);
+      if (sums.length === 0) return [];
+      const { median: y, minimum: low, maximum: high } = summarize(sums);
+      return [{ x, y, low, high }];
+    }),
+  };
+  return logPlot({
+    title: 'Downtime over memory, random content, one container: medians and ranges',
+    ticks: cells.map(({ mebibytes: at }) => ({ at, label: sizeName(at) })),
+    series: [...series, floor].filter(({ points }) => points.length > 0),
+  });
+}
+
+export function partsPlot(results: Results): string {
+  const groups = plainCells(results).map((cell) => {
+    const trials = trialsOf(results, cell, 'podferry');
+    const parts = medians(trials, ({ parts: own }) => own).filter(({ name }) => name !== 'start');
+    const start = medians(trials, ({ startParts }) => startParts).map(({ name, value }) => ({ name: startNames[name] ?? name, value }));
+    const floor = floorOf(results, cell.mebibytes);
+    const bars = [{ name: 'podferry', parts: [...parts, ...start.filter(({ value }) => value > 0)] }];
+    if (floor) {
+      bars.push({
+        name: 'floor',
+        parts: [
+          { name: 'CRIU dump alone', value: floor.dump },
+          { name: 'a plain pod', value: floor.plainPod },
+          { name: 'CRIU restore alone', value: floor.restore },
+        ],
+      });
+    }
+    return { name: sizeName(cell.mebibytes), bars };
+  });
+  return stackedBars({ title: "Parts of podferry's downtime against the floor, random content, one container: medians", groups });
+}
+
+const startNames: Record<string, string> = {
+  sandbox: 'start: sandbox',
+  pull: 'start: pull',
+  create: 'start: create container',
+  start: 'start: restore',
+  rest: 'start: kubelet, network',
+};

@@ -1,0 +1,59 @@
+import type { Results } from './results.ts';
+
+/** What docs/performance.md says around its figures. */
+export function text(results: Results, tables: { downtime: string; usage: string; parts: string }): string {
+  const { machine, begun, ended, commit, skipped, failures } = results;
+  const minutes = Math.round((Date.parse(ended) - Date.parse(begun)) / 60_000);
+  return `# Performance
+
+Written by \`make bench\` (test/bench) from a run on ${begun.slice(0, 10)} at commit ${commit}, ${minutes} minutes; never edited by hand. Machine: ${machine.processors} processors and
+${Math.round(machine.memoryMebibytes / 1024)} GiB of memory for both nodes, the control plane and the registry together, kernel ${machine.kernel}, Kubernetes ${machine.kubernetes}, containerd ${machine.containerd}; load average
+when it began ${machine.loadAverage[0]?.toFixed(1)}, when it ended ${machine.loadAverage[1]?.toFixed(1)}. Absolute times are this machine's; the ratios are of moves that took turns.
+
+## Downtime
+
+![Downtime over memory](performance-downtime.svg)
+
+${tables.downtime}
+
+Medians, and in brackets the least and the most; where one number stands, the pod was moved once. "moves": by the documented way, by podferry.
+
+- **Downtime** is what a client outside of both nodes sees, in a process of its own, which asks every container every 5 ms: from the last answer of the source to the
+  first of the target (of several containers: from the first that fell silent to the last that answers). After each move the
+  process must be the same, its count not gone back, its memory unchanged.
+- **Documented**: the kubelet's checkpoint API, then \`buildah from scratch\`, \`add\`, \`config\`, \`commit\` and \`push\` on the source's node, then a pod with that image and \`nodeName\`, as
+  Kubernetes documents it, without a pause between the commands. The source is deleted when the checkpoint is there; its answers after the checkpoint
+  was asked for do not count, for they are lost. containerd fetches the base image of a checkpoint without credentials and
+  without its own configuration of registries, so the base images are served to both ways by a second registry, without a password, at \`localhost\`; with the lab's own
+  registry this way fails. It also profits from the options for open connections in \`/etc/criu/runc.conf\`, which podferry's agent has written.
+- **podferry**: a Migration with nothing set but the destination; of the pods that are mostly idle memory is sent ahead (as it is by itself where that pays), of the
+  others not (\`warmRounds: 0\`), so that the cold and the warm way can both be seen.
+- **Floor**: what is left when nothing but the work itself is done, measured in the same run: CRIU writes the paused task's memory to the disk
+  (\`ctr tasks checkpoint --image-path\`), runc restores it from there, and a plain pod of which the image is present is created and answers.
+  They are added up as if they could not overlap.
+- **Pods**: counters whose memory is random, compressible (a quarter of each page is random), or idle5 (random, 5 % of the pages are written every second); three containers share it out.
+
+## Where podferry's downtime goes
+
+![Parts of the downtime](performance-parts.svg)
+
+Each size has its own scale. freeze: until the source's agent has seen all containers paused. checkpoint: until CRIU has written and most is shipped, which
+happens at the same time. ship: what was left. hold: the agents agree on the switch. switch: the source is deleted and the
+target created. start: from the target's creation to its first answer, of which the runtime's calls are taken from containerd's log
+("rest": kubelet, API server and what the client needs to see it).
+
+${tables.parts}
+
+## What it costs
+
+${tables.usage}
+
+- **total**: from the request until the target is Ready or the Migration has succeeded, preparation and cleaning up included.
+- **silence**: the longest that the source did not answer before its last answer; sending memory ahead stops it for as long as CRIU writes.
+- **wire**, MiB: sent over the nodes' network, each byte once (interface counters).
+- **written**, MiB: pages of files that processes of the node made dirty (\`write_bytes\` of /proc/PID/io). What was deleted before the kernel wrote it
+  back is in it; memory file systems are not.
+- **CPU**, seconds of the whole node (its cgroup): kubelet, runtime, buildah, agents, and the moved pod itself. "control" has API server, etcd and the registry.
+- **agent peak**, MiB: the most that either agent had resident (VmHWM), of all moves; the program itself is about 60 of them.
+${skipped.length || failures.length ? '\n## Left out\n\n' : ''}${[...skipped, ...failures.map(({ way, message, ...cell }) => `${way}, ${cell.mebibytes} MiB ${cell.load}, ${cell.containers}: failed: ${message.split('\n')[0]}`)].map((line) => `- ${line}\n`).join('')}`;
+}

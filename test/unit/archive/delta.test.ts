@@ -1,0 +1,116 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deltaOf } from '../../../src/archive/delta.ts';
+import { encodePagemap, type PageRun, readPagemap } from '../../../src/archive/pagemap.ts';
+import { Cleanup } from '../image/fixtures.ts';
+
+const cleanup = new Cleanup();
+afterEach(() => cleanup.run());
+
+const page = 4096;
+const [parent, present] = [1, 4];
+const patient = new AbortController().signal;
+const base = 0x7f00_0000_0000;
+const at = (index: number) => base + index * page;
+
+/** Pages of a process by their index; undefined: it does not have that one. */
+type Memory = (Buffer | undefined)[];
+
+/** A checkpoint of it; pages that follow each other are one run. */
+async function checkpoint(name: string, memory: Memory, pagesId = 1): Promise<string> {
+  const directory = join(cleanup.directory(), name);
+  await mkdir(directory);
+  const runs: PageRun[] = [];
+  for (const [index, content] of memory.entries()) {
+    const last = runs.at(-1);
+    if (!content) continue;
+    if (last && last.vaddr + last.pages * page === at(index)) last.pages++;
+    else runs.push({ vaddr: at(index), pages: 1, flags: present });
+  }
+  await writeFile(join(directory, 'pagemap-1.img'), encodePagemap({ id: pagesId, runs }));
+  await writeFile(join(directory, `pages-${pagesId}.img`), Buffer.concat(memory.filter((content) => content !== undefined)));
+  return directory;
+}
+
+async function delta(before: Memory, now: Memory) {
+  const found = await deltaOf('pagemap-1.img', await checkpoint('now', now, 2), await checkpoint('before', before, 1), patient);
+  expect(found.pages).toBe('pages-2.img');
+  const { id, runs } = readPagemap(await found.pagemap, 'pagemap-1.img');
+  expect(id).toBe(2);
+  return { runs, changed: found.changed.list };
+}
+
+const fresh = (count: number): Buffer[] => Array.from({ length: count }, () => randomBytes(page));
+const run = (index: number, pages: number, flags: number): PageRun => ({ vaddr: at(index), pages, flags });
+
+test("nothing changed: all is the parent's", async () => {
+  const memory = fresh(700);
+  expect(await delta(memory, memory)).toEqual({ runs: [run(0, 700, parent)], changed: [] });
+});
+
+test('one byte changes a page, and no other', async () => {
+  const before = fresh(600);
+  const now = before.map((content) => Buffer.from(content));
+  for (const [index, byte] of [
+    [0, 0],
+    [255, 4095],
+    [256, 0],
+    [599, 4095],
+  ] as const)
+    now[index]?.writeUInt8((now[index]?.readUInt8(byte) as number) ^ 1, byte);
+  expect(await delta(before, now)).toEqual({
+    runs: [run(0, 1, present), run(1, 254, parent), run(255, 2, present), run(257, 342, parent), run(599, 1, present)],
+    changed: [
+      { start: 0, length: page },
+      { start: 255 * page, length: 2 * page },
+      { start: 599 * page, length: page },
+    ],
+  });
+});
+
+test('memory that came, went and stayed is told by address, wherever it lies in the files', async () => {
+  const [a, b, c, d, e, f] = fresh(6);
+  const before = [a, b, undefined, undefined, c, d, undefined];
+  const now = [undefined, b, e, undefined, c, undefined, f];
+  expect(await delta(before, now)).toEqual({
+    runs: [run(1, 1, parent), run(2, 1, present), run(4, 1, parent), run(6, 1, present)],
+    changed: [
+      { start: page, length: page },
+      { start: 3 * page, length: page },
+    ],
+  });
+});
+
+test('what is the same at another address is not the same', async () => {
+  const [a, b] = fresh(2);
+  expect((await delta([a, b], [b, a])).runs).toEqual([run(0, 2, present)]);
+});
+
+test('nothing of it was there before', async () => {
+  const now = fresh(3);
+  expect(await delta([], now)).toEqual({ runs: [run(0, 3, present)], changed: [{ start: 0, length: 3 * page }] });
+});
+
+test('memory of zeros or of no file stays as the page map says', async () => {
+  const directory = await checkpoint('now', []);
+  const odd = [run(0, 5, 0), run(9, 2, 2)];
+  await writeFile(join(directory, 'pagemap-1.img'), encodePagemap({ id: 1, runs: odd }));
+  const found = await deltaOf('pagemap-1.img', directory, await checkpoint('before', fresh(10)), patient);
+  expect(readPagemap(await found.pagemap, 'x').runs).toEqual(odd);
+});
+
+test("an earlier file that is cut short makes nothing the parent's", async () => {
+  const memory = fresh(4);
+  const before = await checkpoint('before', memory);
+  await writeFile(join(before, 'pages-1.img'), Buffer.concat(memory).subarray(0, 3 * page));
+  const found = await deltaOf('pagemap-1.img', await checkpoint('now', memory), before, patient);
+  expect(readPagemap(await found.pagemap, 'x').runs).toEqual([run(0, 4, present)]);
+});
+
+test('it can be stopped', async () => {
+  const memory = fresh(2);
+  const directory = await checkpoint('now', memory);
+  const { pagemap } = await deltaOf('pagemap-1.img', directory, directory, AbortSignal.abort(new Error('enough')));
+  await expect(pagemap).rejects.toThrow('enough');
+});

@@ -1,0 +1,24 @@
+import { nameOf, plan } from '../../bench/cells.ts';
+
+describe('the plan of a run', () => {
+  it('moves plain pods of up to 1 GiB five times each', () => {
+    const full = plan({}).filter(({ load, containers, repetitions }) => load === 'random' && containers === 1 && repetitions >= 5);
+    expect(full.map(({ mebibytes }) => mebibytes)).toEqual([16, 64, 256, 1024]);
+  });
+
+  it('takes 4 GiB only as a plain pod, unless it is asked for', () => {
+    expect(
+      plan({})
+        .filter(({ mebibytes }) => mebibytes === 4096)
+        .map(nameOf),
+    ).toEqual(['4 GiB random, 1 container']);
+    expect(plan({ sizes: [4096] })).toHaveLength(6);
+  });
+
+  it('combines what was chosen, as often as was said', () => {
+    expect(plan({ sizes: [64], loads: ['idle5'], containers: [1, 3], repetitions: 2 })).toEqual([
+      { mebibytes: 64, load: 'idle5', containers: 1, repetitions: 2 },
+      { mebibytes: 64, load: 'idle5', containers: 3, repetitions: 2 },
+    ]);
+  });
+});

@@ -41,7 +41,7 @@ describe('a Migration object', () => {
     const pod = await bare('there');
     const migration = await space.finished(await space.migrate('there', { pod: pod.metadata.name, destination: { nodeName: 'node-a' } }));
     expect(migration.status).toMatchObject({ phase: 'Failed', failure: { reason: 'AlreadyThere' } });
-  }, 60_000);
+  });
 
   it('in a namespace that is not enabled', async () => {
     const name = 'test-not-enabled';
@@ -63,7 +63,7 @@ describe('a Migration object', () => {
     } finally {
       await kubectl('delete', 'namespace', name, '--wait=false');
     }
-  }, 60_000);
+  });
 });
 
 describe('a pod that cannot move says why', () => {
@@ -75,7 +75,7 @@ describe('a pod that cannot move says why', () => {
       spec: await counterSpec(undefined, {}, { nodeSelector: { 'example.org/none': 'such' } }),
     });
     await refused(await space.pod('waiting'), /waiting is (Pending|not scheduled); only a Running pod has a state to move/);
-  }, 60_000);
+  });
 
   it('of a DaemonSet', async () => {
     const template = { metadata: { labels: { app: 'daemon' } }, spec: await counterSpec() };
@@ -87,7 +87,7 @@ describe('a pod that cannot move says why', () => {
     });
     const [pod] = await space.allReady('app=daemon', 2);
     await refused(pod as Pod, /belongs to DaemonSet daemon: every node has its own/);
-  }, 60_000);
+  });
 
   it("of the host network, of the host's processes, privileged", async () => {
     const port = 18_080;
@@ -97,7 +97,7 @@ describe('a pod that cannot move says why', () => {
     );
     await refused(await bare('watcher', {}, { hostPID: true }), /uses hostPID: its processes are numbered in the namespace of the node/);
     await refused(await bare('mighty', { securityContext: { privileged: true } }), /has container counter that is privileged/);
-  }, 90_000);
+  });
 
   it('static', async () => {
     const spec = {
@@ -108,14 +108,14 @@ describe('a pod that cannot move says why', () => {
     // As the kubelet registers a static pod.
     await space.create({ ...mirror, metadata: { ...mirror.metadata, annotations: { 'kubernetes.io/config.mirror': 'x' } } });
     await refused(await space.pod('static'), /is a static pod: it belongs to its node/);
-  }, 60_000);
+  });
 });
 
 describe('an annotation', () => {
   it('with something that is no node', async () => {
     await bare('fine');
     await expect(annotate('fine', 'No/Node')).rejects.toThrow(/"No\/Node" is neither the name of a node nor "auto"/);
-  }, 60_000);
+  });
 
   it('on a new pod or in a template', async () => {
     const spec = await counterSpec();
@@ -134,7 +134,7 @@ describe('an annotation', () => {
     await expect(kubectl('-n', space.name, 'annotate', 'pod', 'honest', 'podferry.io/request=me')).rejects.toThrow(
       /only podferry itself sets the annotation podferry.io\/request/,
     );
-  }, 60_000);
+  });
 
   it('by somebody who may edit pods but not make Migrations', async () => {
     await bare('guarded');
@@ -168,7 +168,7 @@ describe('an annotation', () => {
       /user mallory may not create migrations.podferry.io/,
     );
     expect((await space.migrations()).filter(({ spec }) => spec.pod === 'guarded')).toEqual([]);
-  }, 60_000);
+  });
 
   it('for a pod that is on its way already', async () => {
     const pod = await bare('twice', { env: { MB: '64' } });
@@ -183,7 +183,7 @@ describe('an annotation', () => {
     expect(moved?.status).toMatchObject({ phase: 'Succeeded' });
     expect(readyMessage(refused as Migration)).toContain(`is already moved by Migration ${moved?.metadata.name}`);
     expect((await ask(await space.ready('twice'))).birth).toBe(before.birth);
-  }, 90_000);
+  });
 });
 
 describe('what reaches the webhook itself', () => {
@@ -246,7 +246,7 @@ describe('what reaches the webhook itself', () => {
         'jsonpath={.items[*].status.containerStatuses[*].restartCount}',
       ),
     ).toMatch(/^0( 0)*$/);
-  }, 30_000);
+  });
 });
 
 async function manifest(object: object): Promise<string> {
@@ -266,4 +266,4 @@ it('unrelated pods never depend on podferry', async () => {
   const pod = await space.ready('plain');
   expect(pod.spec.containers[0]?.image).toBe(container.image);
   expect(Object.keys(pod.metadata.annotations ?? {})).toEqual(['example.org/a']);
-}, 30_000);
+});

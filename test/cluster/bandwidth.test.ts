@@ -9,7 +9,7 @@ const policy = 'test-bandwidth';
 const mebibyte = 2 ** 20;
 const bytesPerSecond = 16 * mebibyte;
 
-beforeAll(() => setPolicy({ warmRounds: 0 }), 60_000);
+beforeAll(() => setPolicy({ warmRounds: 0 }));
 async function setPolicy(more: object): Promise<void> {
   await kubectl('delete', 'migrationpolicy', policy, '--ignore-not-found');
   await createPolicy(policy, { podSelector: { matchLabels: { state: 'large' } }, limits: { bytesPerSecond }, ...more });
@@ -17,7 +17,7 @@ async function setPolicy(more: object): Promise<void> {
 afterAll(async () => {
   await kubectl('delete', 'migrationpolicy', policy, '--ignore-not-found');
   for (const node of ['node-a', 'node-b']) await uncordon(node);
-}, 60_000);
+});
 
 const at = ({ status }: Migration, step: Step) => Date.parse(status?.steps?.[step] ?? '');
 

@@ -42,7 +42,7 @@ it('moves several containers and a native sidecar as one; init containers that a
   expect(await inside('many', 'shell', 'cat /notes/setup')).toBe('once\n');
   expect(target.spec.initContainers?.map(({ name }) => name)).toEqual(['sidecar']);
   expect(JSON.parse(target.metadata.annotations?.['podferry.io/completed-init-containers'] ?? '')).toEqual(['setup']);
-}, 90_000);
+});
 
 it('takes emptyDir volumes along, on disk and in memory, before the processes go on', async () => {
   const spec = await counterSpec(
@@ -86,7 +86,7 @@ it('takes emptyDir volumes along, on disk and in memory, before the processes go
   const journal = (await inside('volumes', 'shell', 'cat /disk/journal')).trim().split('\n').map(Number);
   expect(journal).toEqual(journal.map((_, index) => index + 1));
   expect(journal.length).toBeGreaterThanOrEqual((await ask(target)).count - 20);
-}, 90_000);
+});
 
 it('moves a container whose image lost the name that it was made with', async () => {
   await space.create({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'nameless' }, spec: await counterSpec('node-a') });
@@ -103,4 +103,4 @@ it('moves a container whose image lost the name that it was made with', async ()
   const target = await space.ready('nameless');
   expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
   expect(await names()).not.toContain(name);
-}, 60_000);
+});

@@ -172,4 +172,4 @@ it('a dry run of a drain says so and changes nothing', async () => {
   const run = start('drain', 'node-a', ...everything, '--dry-run=server');
   expect([await run.ended, run.said()]).toEqual([0, expect.stringContaining('drained (server dry run)')]);
   expect(await space.migrations()).toHaveLength(known);
-}, 120_000);
+});

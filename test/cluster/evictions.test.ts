@@ -96,20 +96,16 @@ describe('whether a budget allows an eviction (by dry runs)', () => {
     ['unready pods with IfHealthyBudget', 'sick', { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'IfHealthyBudget' }, false],
     ['unready pods with AlwaysAllow', 'sick', { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow' }, true],
     ['a pod that has ended', 'done', { minAvailable: 1 }, true],
-  ])(
-    '%s',
-    async (_name, app, spec, expected) => {
-      const counts = { web: 3, sick: 2, done: 1 };
-      await Promise.all(
-        spaces.map(async (space) => {
-          if (spec) await budget(space, app, counts[app as keyof typeof counts], spec);
-          const answer = await evict(space, (await anyPod(space, app)).metadata.name, { dryRun: true });
-          expect([space.name, answer]).toEqual([space.name, expected ? allowed : budgetSaysNo]);
-        }),
-      );
-    },
-    60_000,
-  );
+  ])('%s', async (_name, app, spec, expected) => {
+    const counts = { web: 3, sick: 2, done: 1 };
+    await Promise.all(
+      spaces.map(async (space) => {
+        if (spec) await budget(space, app, counts[app as keyof typeof counts], spec);
+        const answer = await evict(space, (await anyPod(space, app)).metadata.name, { dryRun: true });
+        expect([space.name, answer]).toEqual([space.name, expected ? allowed : budgetSaysNo]);
+      }),
+    );
+  });
 
   afterAll(() => Promise.all([...spaces.map(removeBudget), covered.migrations().then((made) => expect(made).toEqual([]))]));
 });
@@ -127,25 +123,21 @@ it('versions, names and preconditions', async () => {
   expect(await covered.migrations()).toEqual([]);
 });
 
-it.each(uncoveredOnes)(
-  'a budget blocks an eviction until it allows it; not covered ($name)',
-  async (space) => {
-    await budget(space, 'web', 3, { minAvailable: 3 });
-    const first = await anyPod(space);
-    expect(await evict(space, first.metadata.name)).toEqual(budgetSaysNo);
-    await budget(space, 'web', 3, { minAvailable: 2 });
-    const { uid } = first.metadata;
-    expect(await evict(space, first.metadata.name, { preconditions: { uid } })).toEqual(allowed);
-    await space.allReady('app=web', 3);
-    await budget(space, 'web', 3, { maxUnavailable: 0 });
-    const second = await anyPod(space);
-    expect(await evict(space, second.metadata.name)).toEqual(budgetSaysNo);
-    await removeBudget(space);
-    expect(await evict(space, second.metadata.name)).toEqual(allowed);
-    expect(await space.migrations()).toEqual([]);
-  },
-  120_000,
-);
+it.each(uncoveredOnes)('a budget blocks an eviction until it allows it; not covered ($name)', async (space) => {
+  await budget(space, 'web', 3, { minAvailable: 3 });
+  const first = await anyPod(space);
+  expect(await evict(space, first.metadata.name)).toEqual(budgetSaysNo);
+  await budget(space, 'web', 3, { minAvailable: 2 });
+  const { uid } = first.metadata;
+  expect(await evict(space, first.metadata.name, { preconditions: { uid } })).toEqual(allowed);
+  await space.allReady('app=web', 3);
+  await budget(space, 'web', 3, { maxUnavailable: 0 });
+  const second = await anyPod(space);
+  expect(await evict(space, second.metadata.name)).toEqual(budgetSaysNo);
+  await removeBudget(space);
+  expect(await evict(space, second.metadata.name)).toEqual(allowed);
+  expect(await space.migrations()).toEqual([]);
+});
 
 describe('covered', () => {
   /** Evicted again and again, as whoever drains does, until the pod is gone; where its memory runs then. */
@@ -208,5 +200,5 @@ describe('covered', () => {
     await covered.create(workload('Pod', 'pending', {}, nowhere));
     expect(await evict(covered, 'pending')).toEqual(allowed);
     await until('it is gone', async () => ((await covered.findPod('pending')) ? undefined : true));
-  }, 60_000);
+  });
 });

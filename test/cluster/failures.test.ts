@@ -73,7 +73,7 @@ it('CRIU refuses: the source is resumed, and the condition names cause and cure'
   await until('the annotation is gone', async () =>
     (await space.pod('mptcp')).metadata.annotations?.['podferry.io/migrate-to'] ? undefined : true,
   );
-}, 90_000);
+});
 
 it('the push fails: the source is resumed', async () => {
   const before = await counterOn('node-a', 'unpushed');
@@ -86,13 +86,13 @@ it('the push fails: the source is resumed', async () => {
   } finally {
     await service('control', 'start', 'registry');
   }
-}, 120_000);
+});
 
 it('the destination does not exist', async () => {
   const before = await counterOn('node-a', 'lost');
   const migration = await space.annotate('lost', 'node-z');
   await failsAndLeavesTheSource('lost', before, migration, 'DestinationNotFound', /there is no node node-z/);
-}, 60_000);
+});
 
 describe('the destination', () => {
   it('is cordoned', async () => {
@@ -109,7 +109,7 @@ describe('the destination', () => {
     } finally {
       await uncordon('node-b');
     }
-  }, 60_000);
+  });
 
   it('is not Ready', async () => {
     const before = await counterOn('node-a', 'unready');
@@ -130,7 +130,7 @@ describe('the destination', () => {
     } finally {
       await kubectl('delete', 'node', 'node-ghost');
     }
-  }, 60_000);
+  });
 
   it('has a taint that the pod does not tolerate', async () => {
     const before = await counterOn('node-a', 'tainted');
@@ -146,7 +146,7 @@ describe('the destination', () => {
     } finally {
       await kubectl('taint', 'node', 'node-b', 'podferry.io/test-');
     }
-  }, 60_000);
+  });
 
   it('has no room', async () => {
     const before = await counterOn('node-a', 'large', { resources: { requests: { memory: '1Gi' } } });
@@ -170,7 +170,7 @@ describe('the destination', () => {
       /node node-b cannot take the pod: .*Insufficient memory/,
     );
     await kubectl('-n', space.name, 'delete', 'pod', 'hog');
-  }, 90_000);
+  });
 });
 
 it('the base image is missing from its registry', async () => {
@@ -197,7 +197,7 @@ it('the base image is missing from its registry', async () => {
   );
   expect(end.status?.containers?.[0]?.baseImage).toContain(digest);
   expect(await imageOf('counter')).not.toBe(image);
-}, 90_000);
+});
 
 function toKi(quantity: string | undefined): number {
   const [, number = '0', unit = ''] = /^(\d+)(Ki|Mi|Gi)?$/.exec(quantity ?? '0') ?? [];

@@ -85,7 +85,7 @@ describe('rights are the least that do', () => {
     } finally {
       await kubectl('delete', 'namespace', 'test-restricted', '--wait=false');
     }
-  }, 30_000);
+  });
 });
 
 describe('certificates', () => {
@@ -137,7 +137,7 @@ describe('certificates', () => {
     });
     expect(served).toBe((await secret('podferry-webhook-tls', 'tls.crt')).trim());
     expect(await restarts()).toBe(began);
-  }, 120_000);
+  });
 });
 
 it('each process says that it lives, that it is ready, and how it does', async () => {

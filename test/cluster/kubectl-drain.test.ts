@@ -22,7 +22,7 @@ afterAll(async () => {
   await onNode('node-a', 'rm', '-f', staticPod);
   for (const space of spaces) for (const pod of await space.pods('case=held')) await letGo(pod);
   await kubectl('delete', 'clusterrole,clusterrolebinding', user, '--ignore-not-found');
-}, 60_000);
+});
 usePolicies('test-kubectl');
 const spaces = useNamespaces(...namespaces);
 const [disabled, uncovered, covered, terminating] = spaces as [Space, Space, Space, Space];
@@ -143,7 +143,7 @@ describe('drains that take nothing away', () => {
     expect(await outcome('drain', 'node-a', '--pod-selector=case=static')).toEqual([0, expect.stringContaining('node/node-a drained')]);
     expect((await covered.pod('static-node-a')).metadata.uid).toBe(metadata.uid);
     await onNode('node-a', 'rm', staticPod);
-  }, 90_000);
+  });
 });
 
 describe('drains that empty the node, several at a time', () => {
@@ -221,7 +221,7 @@ it('orphaned DS-managed pod, without and with --force', async () => {
   });
   expect([await run.ended, run.said()]).toEqual([0, expect.stringContaining('node/node-a drained')]);
   expect(await uncovered.findPod('orphan')).toBeUndefined();
-}, 120_000);
+});
 
 it('--timeout and --skip-wait-for-delete-timeout: pods that are being deleted and do not go', async () => {
   await uncordon('node-a');

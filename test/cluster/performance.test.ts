@@ -16,9 +16,9 @@ let bench: Bench;
 
 beforeAll(async () => {
   bench = await Bench.open('test-performance');
-}, 120_000);
+});
 
-afterAll(() => bench?.close(), 120_000);
+afterAll(() => bench?.close());
 
 it.each(guarded)(
   '$mebibytes MiB: the documented way stops a pod at least $atLeast times as long',

@@ -31,7 +31,7 @@ beforeAll(async () => {
     const { output } = await told(['apply', '--dry-run=server', '-o', 'json', '-f', '-'], await podOf('probe', 'shell', []));
     return output.includes('podferry.io/prepared') ? true : undefined;
   });
-}, 120_000);
+});
 afterAll(removePolicies);
 
 /** What kubectl prints, as a person sees it, the object on its standard input. */
@@ -185,23 +185,19 @@ it('a GODEBUG of envFrom and one that is given are kept', async () => {
   expect(await started('given', { env: [{ name: 'GODEBUG', value: 'x509sha1=1' }] })).toBe('it is x509sha1=1,multipathtcp=0\n');
   const elsewhere = { envFrom: [{ secretRef: { name: 'none', optional: true } }] };
   expect(await started('nowhere', elsewhere)).toBe('it is $(GODEBUG),multipathtcp=0\n');
-}, 90_000);
+});
 
-it.each([['client-side'], ['server-side']])(
-  'kubectl apply (%s) of the same bare pod again changes nothing',
-  async (side) => {
-    const pod = await podOf(`applied-${side}`, 'shell', ['-c', 'sleep 3600'], {}, { env: [{ name: 'A', value: '1' }] });
-    const apply = ['apply', `--server-side=${side === 'server-side'}`, '-f', '-'];
-    expect(await told(apply, pod)).toMatchObject({ code: 0 });
-    const made = await space.pod(pod.metadata.name);
-    expect(preparedBy(made)).not.toBeNull();
-    expect(await told(apply, pod)).toMatchObject({ code: 0 });
-    const again = await space.pod(pod.metadata.name);
-    expect(again.spec.containers[0]?.env).toEqual(made.spec.containers[0]?.env);
-    expect(again.metadata.annotations).toEqual(made.metadata.annotations);
-  },
-  60_000,
-);
+it.each([['client-side'], ['server-side']])('kubectl apply (%s) of the same bare pod again changes nothing', async (side) => {
+  const pod = await podOf(`applied-${side}`, 'shell', ['-c', 'sleep 3600'], {}, { env: [{ name: 'A', value: '1' }] });
+  const apply = ['apply', `--server-side=${side === 'server-side'}`, '-f', '-'];
+  expect(await told(apply, pod)).toMatchObject({ code: 0 });
+  const made = await space.pod(pod.metadata.name);
+  expect(preparedBy(made)).not.toBeNull();
+  expect(await told(apply, pod)).toMatchObject({ code: 0 });
+  const again = await space.pod(pod.metadata.name);
+  expect(again.spec.containers[0]?.env).toEqual(made.spec.containers[0]?.env);
+  expect(again.metadata.annotations).toEqual(made.metadata.annotations);
+});
 
 it('a container that another admission step puts in after podferry has answered is prepared too', async () => {
   const name = 'test-preparing-inject';
@@ -238,7 +234,7 @@ it('a container that another admission step puts in after podferry has answered 
   } finally {
     await remove();
   }
-}, 60_000);
+});
 
 describe('kubectl prints what will not migrate', () => {
   it('of a pod; a dry run says the same and has the same changes', async () => {
@@ -272,7 +268,7 @@ describe('kubectl prints what will not migrate', () => {
     const other = { ...pod, metadata: { name: 'other', namespace: space.name } };
     const uncovered = await told(['create', '-f', '-', '--dry-run=server', '-o', 'json'], other);
     expect([uncovered.code, uncovered.warnings, uncovered.output.includes('multipathtcp')]).toEqual([0, [], false]);
-  }, 60_000);
+  });
 
   it('of a pod whose volume lies on one node', async () => {
     const volume = {
@@ -304,7 +300,7 @@ describe('kubectl prints what will not migrate', () => {
     } finally {
       await kubectl('delete', 'persistentvolume', 'test-preparing-pinned', '--wait=false');
     }
-  }, 60_000);
+  });
 
   it('of a Deployment', async () => {
     const { spec } = await podOf('any', 'shell', [], { hostNetwork: true });
@@ -317,7 +313,7 @@ describe('kubectl prints what will not migrate', () => {
     expect((await told(['create', '-f', '-', '--dry-run=server'], deployment)).warnings).toEqual([
       'Warning: podferry: a pod of Deployment warned cannot migrate: it uses hostNetwork: its sockets and addresses belong to the node and cannot be restored on another',
     ]);
-  }, 30_000);
+  });
 
   it('of a pod that is debugged', async () => {
     await space.create(await podOf('debugged', 'shell', ['-c', 'sleep 3600']));
@@ -326,5 +322,5 @@ describe('kubectl prints what will not migrate', () => {
     expect(warnings).toEqual([
       'Warning: podferry: pod debugged cannot migrate while its ephemeral container debugger runs: end it before the pod has to move',
     ]);
-  }, 60_000);
+  });
 });

@@ -20,7 +20,7 @@ async function clean(): Promise<void> {
   await uncordon('node-a');
 }
 beforeAll(clean);
-afterAll(clean, 60_000);
+afterAll(clean);
 
 async function policy(name: string, spec: MigrationPolicy['spec']): Promise<void> {
   const client = await cluster();

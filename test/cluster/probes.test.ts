@@ -25,7 +25,7 @@ it('a pod whose liveness probe leaves no time is refused with the numbers', asyn
   expect(migration.status).toMatchObject({ phase: 'Failed', failure: { reason: 'FreezeBudgetTooSmall' } });
   expect(readyMessage(migration)).toMatch(/may be frozen for 0 ms, and a checkpoint needs at least 2000 ms/);
   expect((await ask(await space.ready('hasty'))).birth).toBe(before.birth);
-}, 60_000);
+});
 
 it('a pod whose probe leaves enough moves, and is not restarted', async () => {
   const before = await counterWith('patient', liveness(10, 3));
@@ -35,7 +35,7 @@ it('a pod whose probe leaves enough moves, and is not restarted', async () => {
   const target = await space.ready('patient');
   expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
   expect(target.status?.containerStatuses?.[0]?.restartCount).toBe(0);
-}, 60_000);
+});
 
 it('a pod that is frozen for longer than its probe allows is resumed in time', async () => {
   const before = await counterWith('short', liveness(2, 3));
@@ -55,4 +55,4 @@ it('a pod that is frozen for longer than its probe allows is resumed in time', a
   await until('it counts on', async () => ((await ask(pod)).count > before.count ? true : undefined));
   expect((await ask(pod)).birth).toBe(before.birth);
   expect((await space.pod('short')).status?.containerStatuses?.[0]?.restartCount).toBe(0);
-}, 90_000);
+});

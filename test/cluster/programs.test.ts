@@ -61,7 +61,7 @@ it('Redis: every acknowledged write is there, and clients that were connected co
   );
   client.close();
   reader.close();
-}, 90_000);
+});
 
 /** HTTP servers in two languages that count their requests. */
 const node = `
@@ -85,23 +85,19 @@ while True:
 it.each([
   ['node', 'node', ['-e', node]],
   ['python', 'python', ['-c', python]],
-] as const)(
-  '%s: an HTTP server counts on',
-  async (name, program, args) => {
-    await start(name, program, [...args], { readinessProbe: { tcpSocket: { port: 8080 }, periodSeconds: 1 } });
-    const ask = async () => {
-      const response = await fetch(`http://${(await space.pod(name)).status?.podIP}:8080/`, { signal: AbortSignal.timeout(2000) });
-      return (await response.json()) as { birth: number; count: number };
-    };
-    await ask();
-    const before = await ask();
-    await move(name);
-    const after = await until('it answers', ask);
-    expect(after.birth).toBe(before.birth);
-    expect(after.count).toBeGreaterThan(before.count);
-  },
-  90_000,
-);
+] as const)('%s: an HTTP server counts on', async (name, program, args) => {
+  await start(name, program, [...args], { readinessProbe: { tcpSocket: { port: 8080 }, periodSeconds: 1 } });
+  const ask = async () => {
+    const response = await fetch(`http://${(await space.pod(name)).status?.podIP}:8080/`, { signal: AbortSignal.timeout(2000) });
+    return (await response.json()) as { birth: number; count: number };
+  };
+  await ask();
+  const before = await ask();
+  await move(name);
+  const after = await until('it answers', ask);
+  expect(after.birth).toBe(before.birth);
+  expect(after.count).toBeGreaterThan(before.count);
+});
 
 it('a shell loop: its variables and its log go on', async () => {
   await start('shell', 'shell', ['-c', 'n=0; while :; do n=$((n + 1)); echo $n; sleep 0.1; done']);
@@ -114,7 +110,7 @@ it('a shell loop: its variables and its log go on', async () => {
     return all.length > moved + 5 ? all : undefined;
   });
   expect(lines).toEqual(lines.map((_, index) => index + 1));
-}, 90_000);
+});
 
 /**
  * The child of a vfork waits in open() for four seconds, its parent in the kernel for the child: CRIU cannot seize it

@@ -49,7 +49,7 @@ it('a pod of a Deployment is given back to its ReplicaSet and resumed', async ()
   );
   expect(now.metadata.labels).toEqual(pod?.metadata.labels);
   expect((await space.allReady('app=deployed', 1))[0]?.metadata.uid).toBe(pod?.metadata.uid);
-}, 120_000);
+});
 
 it('a bare pod, whose name was freed already, returns from its archive with its volumes', async () => {
   const spec = await counterSpec(
@@ -78,7 +78,7 @@ it('a bare pod, whose name was freed already, returns from its archive with its 
     .split('\n')
     .map(Number);
   expect(journal).toEqual(journal.map((_, index) => index + 1));
-}, 120_000);
+});
 
 it('a pod of a StatefulSet returns from its archive, and no empty one takes its name meanwhile', async () => {
   const template = { metadata: { labels: { app: 'stateful' } }, spec: await counterSpec('node-a') };
@@ -91,7 +91,7 @@ it('a pod of a StatefulSet returns from its archive, and no empty one takes its 
   const [pod] = await space.allReady('app=stateful', 1);
   const { message } = await failedMove(pod as Pod, await counted(pod as Pod));
   expect(message).toMatch(/runs again on node node-a, restored from its archive/);
-}, 120_000);
+});
 
 it('a bare pod whose memory was sent ahead returns whole', async () => {
   const spec = await counterSpec('node-a', { env: { MB: '512' } });
@@ -116,4 +116,4 @@ it('leaves no archive behind on either node', async () => {
     );
     return left.join('').trim() === '' ? true : undefined;
   });
-}, 60_000);
+});

@@ -38,10 +38,10 @@ beforeAll(async () => {
     const all = await Promise.all(Object.keys(zones).map((name) => client.get(nodes, { name })));
     return all.every(({ spec }) => !spec?.taints?.some(({ key }) => key === 'node.kubernetes.io/not-ready')) ? true : undefined;
   });
-}, 60_000);
+});
 afterAll(async () => {
   await kubectl('delete', 'node', '--ignore-not-found', ...Object.keys(zones));
-}, 60_000);
+});
 
 const labels = { app: 'web' };
 const selector = { labelSelector: { matchLabels: labels } };
@@ -120,22 +120,22 @@ const ofStatefulSet = (name: string) => ({ 'statefulset.kubernetes.io/pod-name':
 describe('the placeholder ends where the pod itself would', () => {
   it('not constrained: where it would rather be', async () => {
     expect(await compare({})).toEqual({ placeholder: 'fake-y1', pod: 'fake-y1' });
-  }, 60_000);
+  });
 
   it('spread over zones: the zone that it left lacks one', async () => {
     expect(await compare({ topologySpreadConstraints: [spread('zone')] })).toEqual({ placeholder: 'fake-x2', pod: 'fake-x2' });
-  }, 60_000);
+  });
 
   it('no two on a node', async () => {
     expect(await compare(antiAffinity('kubernetes.io/hostname'))).toEqual({ placeholder: 'fake-x2', pod: 'fake-x2' });
-  }, 60_000);
+  });
 
   it('no two in a zone, where the pod can be told from its siblings', async () => {
     expect(await compare(antiAffinity('zone'), ofStatefulSet)).toEqual({ placeholder: 'fake-x2', pod: 'fake-x2' });
-  }, 60_000);
+  });
 
   // The source itself stands in the way, as long as it bears its labels (docs/policies.md).
   it.failing('no two in a zone, where it cannot', async () => {
     expect(await compare(antiAffinity('zone'))).toEqual({ placeholder: 'fake-x2', pod: 'fake-x2' });
-  }, 60_000);
+  });
 });

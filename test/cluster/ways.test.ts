@@ -22,7 +22,7 @@ describe('a Migration object', () => {
     const target = await space.ready('by-object');
     expect(target.spec.nodeName).toBe('node-b');
     expectSameMemory(before, await ask(target), since(began));
-  }, 60_000);
+  });
 
   it('moves the pod to a node that has the labels it names', async () => {
     await kubectl('label', 'node', 'node-b', 'podferry.io/test-zone=b', '--overwrite');
@@ -39,7 +39,7 @@ describe('a Migration object', () => {
     } finally {
       await kubectl('label', 'node', 'node-b', 'podferry.io/test-zone-');
     }
-  }, 60_000);
+  });
 
   it('goes by way of the registry when asked to, and leaves nothing there', async () => {
     const { before, began } = await counterOn(
@@ -56,7 +56,7 @@ describe('a Migration object', () => {
     );
     expectSameMemory(before, await ask(await space.ready('by-registry')), since(began));
     expect(await checkpointsInRegistry()).toEqual([]);
-  }, 60_000);
+  });
 
   it('cannot be changed, and is deleted when its time is over', async () => {
     await counterOn('node-a', 'short');
@@ -67,7 +67,7 @@ describe('a Migration object', () => {
     await space.succeeded(migration);
     await sleep(2500);
     expect((await space.migrations()).map(({ metadata }) => metadata.name)).not.toContain('short');
-  }, 60_000);
+  });
 
   it('is refused by the API server when it contradicts itself', async () => {
     await expect(space.migrate('both', { pod: 'x', destination: { nodeName: 'node-b', nodeSelector: { a: 'b' } } })).rejects.toThrow(
@@ -107,7 +107,7 @@ describe('a new pod with migrate-from and destination', () => {
     await space.succeeded(migration as NonNullable<typeof migration>);
     expect(migration?.status?.source?.uid).toBe(pod.metadata.uid);
     expect(await space.findPod('ancestor')).toBeUndefined();
-  }, 60_000);
+  });
 
   it('is refused with the reason when what it asks for cannot be', async () => {
     await counterOn('node-a', 'rooted');
@@ -121,7 +121,7 @@ describe('a new pod with migrate-from and destination', () => {
     ).rejects.toThrow(/needs podferry.io\/destination/);
     // Nothing was touched.
     expect(await space.migrations()).not.toContainEqual(expect.objectContaining({ spec: expect.objectContaining({ pod: 'rooted' }) }));
-  }, 60_000);
+  });
 
   it('is only looked at in a dry run', async () => {
     const { pod, before } = await counterOn('node-a', 'untouched');
@@ -135,7 +135,7 @@ describe('a new pod with migrate-from and destination', () => {
     expect(output).toContain('pod/dry created (server dry run)');
     expect(await space.migrations()).not.toContainEqual(expect.objectContaining({ spec: expect.objectContaining({ pod: 'untouched' }) }));
     expect((await ask(pod)).birth).toBe(before.birth);
-  }, 60_000);
+  });
 });
 
 it('says which node was chosen and why it waits, for those who read conditions', async () => {
@@ -155,4 +155,4 @@ it('says which node was chosen and why it waits, for those who read conditions',
   expect(end.status?.phase).toBe('Failed');
   expect(readyMessage(end)).toMatch(/no node can take the pod: .*didn't match Pod's node affinity/);
   expect((await space.ready('big')).spec.nodeName).toBe('node-a');
-}, 60_000);
+});

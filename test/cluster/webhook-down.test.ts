@@ -73,7 +73,7 @@ it('pods that have nothing to do with a migration are created as ever', async ()
   } finally {
     await webhook(true);
   }
-}, 60_000);
+});
 
 it('pods that a policy prepares are created as they are, also copies of prepared ones', async () => {
   const client = await cluster();
@@ -106,7 +106,7 @@ it('pods that a policy prepares are created as they are, also copies of prepared
     await webhook(true);
     await kubectl('delete', 'migrationpolicy', name);
   }
-}, 60_000);
+});
 
 it('evictions wait, unless their namespace would rather lose memory', async () => {
   const client = await cluster();
@@ -134,4 +134,4 @@ it('evictions wait, unless their namespace would rather lose memory', async () =
   } finally {
     await webhook(true);
   }
-}, 90_000);
+});

@@ -32,7 +32,7 @@ describe('a Deployment', () => {
       spec: { replicas: 3, selector: { matchLabels: { app: 'deployed' } }, template },
     });
     await space.allReady(selector, 3);
-  }, 90_000);
+  });
 
   it('has one of its pods moved, the replacement being that very pod', async () => {
     const pods = await space.allReady(selector, 3);
@@ -48,7 +48,7 @@ describe('a Deployment', () => {
     expect((await Promise.all(now.map((each) => ask(each)))).map(({ birth }) => birth).sort()).toEqual(
       births.map(({ birth }) => birth).sort(),
     );
-  }, 90_000);
+  });
 
   it('has all of its pods moved at once, each replacement claimed by exactly one migration', async () => {
     const { before, after, moved, seconds } = await moveAll(selector, await space.allReady(selector, 3));
@@ -56,14 +56,14 @@ describe('a Deployment', () => {
     for (const old of before) expectSameMemory(old, after.find(({ birth }) => birth === old.birth) as Counted, seconds);
     expect(new Set(moved.map(({ metadata }) => metadata.annotations?.['podferry.io/migration-uid'])).size).toBe(3);
     expect(await space.pods()).toHaveLength(3);
-  }, 120_000);
+  });
 
   it('can be rolled out afterwards as ever', async () => {
     await kubectl('-n', space.name, 'rollout', 'restart', 'deployment/deployed');
     await kubectl('-n', space.name, 'rollout', 'status', 'deployment/deployed', '--timeout=60s');
     const pods = await space.allReady(selector, 3);
     for (const pod of pods) expect(pod.metadata.annotations ?? {}).not.toHaveProperty(['podferry.io/migration']);
-  }, 90_000);
+  });
 
   afterAll(() => kubectl('-n', space.name, 'delete', 'deployment', 'deployed'));
 });
@@ -105,7 +105,7 @@ it('moves a pod of a StatefulSet under its own name and with its hostname', asyn
     expect(pod.metadata.ownerReferences?.[0]).toMatchObject({ kind: 'StatefulSet', name: 'stateful', controller: true });
     expect(pod.metadata.labels).toMatchObject({ 'apps.kubernetes.io/pod-index': pod.metadata.name.slice(-1) });
   }
-}, 120_000);
+});
 
 it('moves a pod of a ReplicationController', async () => {
   const template = { ...labelled('replicated'), spec: await counterSpec() };
@@ -117,7 +117,7 @@ it('moves a pod of a ReplicationController', async () => {
   });
   const { before, after, seconds } = await moveAll('app=replicated', await space.allReady('app=replicated', 1));
   expectSameMemory(before[0] as Counted, after[0] as Counted, seconds);
-}, 90_000);
+});
 
 describe('a Job', () => {
   it('goes on where it was and completes, its pod counted once', async () => {
@@ -143,7 +143,7 @@ describe('a Job', () => {
     );
     expect(status).toMatchObject({ succeeded: 1 });
     expect(status.failed ?? 0).toBe(0);
-  }, 120_000);
+  });
 
   it('with indexes keeps them', async () => {
     const spec = await counterSpec(undefined, { readinessProbe: undefined }, { restartPolicy: 'Never' });
@@ -159,5 +159,5 @@ describe('a Job', () => {
     await moveAll('app=indexed', pods);
     const now = await space.allReady('app=indexed', 2);
     expect(new Map(await Promise.all(now.map(async (pod) => [index(pod), (await ask(pod)).birth] as const)))).toEqual(births);
-  }, 120_000);
+  });
 });

@@ -16,7 +16,7 @@ beforeAll(async () => {
   server = await startApiServer();
   client = server.client;
   namespace = await server.createNamespace('client');
-}, 90_000);
+});
 
 afterAll(async () => {
   await server?.stop();

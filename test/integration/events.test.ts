@@ -7,7 +7,7 @@ let server: ApiServer;
 
 beforeAll(async () => {
   server = await startApiServer();
-}, 90_000);
+});
 
 afterAll(async () => {
   await server?.stop();

@@ -105,7 +105,7 @@ beforeAll(async () => {
   await runPod(shop, 'log', { owner: { apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'logs', uid: 'x', controller: true } });
   await runPod(shop, 'elsewhere', { nodeName: 'node-b' });
   await runPod(bank, 'vault');
-}, 120_000);
+});
 
 afterAll(async () => {
   await server?.stop();
@@ -242,7 +242,7 @@ describe('MigrationPreview', () => {
     const log = pino({ level: 'warn' }, { write: (line: string) => void written.push(line) });
     work = previewWork(caches, controller, log);
     work.start();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await work?.stop(0);

@@ -67,6 +67,6 @@ export function usePolicies(...names: string[]): void {
     await kubectl('delete', 'migrationpolicy', ...names, '--ignore-not-found');
     await uncordon('node-a', 'node-b');
   };
-  beforeAll(remove, 60_000);
-  afterAll(remove, 60_000);
+  beforeAll(remove);
+  afterAll(remove);
 }

@@ -19,17 +19,15 @@ export function useNamespace(name: string): Space {
 export function useNamespaces(...names: string[]): Space[] {
   const spaces = names.map((name) => new Space(name));
   const all = (work: (space: Space) => Promise<unknown>) => Promise.all(spaces.map(work));
-  beforeAll(
-    () =>
-      all(async (space) => {
-        await space.remove();
-        await handle('namespace', space.name);
-        const client = await cluster();
-        await client.patch(namespaces, { name: space.name }, { type: 'merge', body: { metadata: { labels: { [testLabel]: 'true' } } } });
-      }),
-    90_000,
+  beforeAll(() =>
+    all(async (space) => {
+      await space.remove();
+      await handle('namespace', space.name);
+      const client = await cluster();
+      await client.patch(namespaces, { name: space.name }, { type: 'merge', body: { metadata: { labels: { [testLabel]: 'true' } } } });
+    }),
   );
-  afterAll(() => all((space) => space.remove()), 90_000);
+  afterAll(() => all((space) => space.remove()));
   return spaces;
 }
 

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function until<Value>(
   words: string,
   ask: () => Promise<Value | undefined> | Value | undefined,
-  limit = 30_000,
+  limit = 60_000,
   every = 100,
 ): Promise<Value> {
   const end = performance.now() + limit;

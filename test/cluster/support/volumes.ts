@@ -38,8 +38,8 @@ export function useSharedVolumes(space: Space, ...pods: string[]) {
       const metadata = { name: `${space.name}-${pod}` };
       await (await cluster()).create(persistentVolumes, { apiVersion: 'v1', kind: 'PersistentVolume', metadata, spec });
     }
-  }, 60_000);
-  afterAll(remove, 60_000);
+  });
+  afterAll(remove);
   return {
     /** A file on the volume of a pod, as it is now. */
     read: async (pod: string, file: string) => readFile(join((await lab()).stateDirectory, pathOf(pod), file), 'utf8'),

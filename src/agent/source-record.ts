@@ -87,6 +87,8 @@ export interface WorkHooks {
   save(): Promise<void>;
   /** Bytes of a part that have passed so far. */
   progress(part: string, bytes: number): void;
+  /** Bytes of a part that were sent ahead so far, while the pod runs. */
+  ahead(part: string, bytes: number): void;
   /** All containers are paused. */
   frozen(): void;
   /** Tells those who look after the node. */

@@ -14,6 +14,8 @@ interface Entry {
   record: SourceRecord;
   revision: number;
   sent: Map<string, number>;
+  /** Of memory, while the pod still runs. */
+  ahead: Map<string, number>;
   /** What archives and volumes share of the network. */
   pace: TokenBucket;
   /** Under way towards `Shipped`, or back to this node. */
@@ -79,7 +81,14 @@ export class SourceKeeper {
     const { records, damaged } = await this.#records.load();
     for (const path of damaged) this.#log.error({ path }, 'a record cannot be read; the pod it is about stays as it is');
     for (const [uid, record] of records) {
-      const entry: Entry = { record, revision: 1, sent: new Map(), pace: new TokenBucket(record.request.bytesPerSecond), lastNotified: 0 };
+      const entry: Entry = {
+        record,
+        revision: 1,
+        sent: new Map(),
+        ahead: new Map(),
+        pace: new TokenBucket(record.request.bytesPerSecond),
+        lastNotified: 0,
+      };
       this.#entries.set(uid, entry);
       switch (record.state) {
         case 'Held':
@@ -107,12 +116,15 @@ export class SourceKeeper {
   view(uid: string): SourceView {
     const entry = this.#entries.get(uid);
     if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
-    const { record, revision, sent, pace } = entry;
+    const { record, revision, sent, ahead, pace } = entry;
     const leased = record.state !== 'Held' && record.state !== 'Resuming' && record.state !== 'Running';
     return {
       revision,
       state: record.state,
       ...(record.frozenAt ? { frozenAt: record.frozenAt } : {}),
+      ...(record.state === 'Freezing' && !record.frozenAt && ahead.size > 0
+        ? { aheadBytes: [...ahead.values()].reduce((sum, bytes) => sum + bytes, 0) }
+        : {}),
       ...(leased ? { leaseLeft: Math.max(0, record.leaseExpires - this.#ports.now()) } : {}),
       bytesPerSecond: pace.rate ?? null,
       ...(record.error ? { error: record.error } : {}),
@@ -233,6 +245,7 @@ export class SourceKeeper {
       record: { request, state: 'Freezing', leaseExpires: 0, frozen: [], archives: {}, shipped: {} },
       revision: 0,
       sent: new Map(),
+      ahead: new Map(),
       pace: new TokenBucket(request.bytesPerSecond),
       lastNotified: 0,
     };
@@ -275,7 +288,8 @@ export class SourceKeeper {
   #hooks(uid: string, entry: Entry): WorkHooks {
     return {
       save: () => this.#save(uid, entry),
-      progress: (part, bytes) => this.#progress(uid, entry, part, bytes),
+      progress: (part, bytes) => this.#progress(uid, entry, entry.sent, part, bytes),
+      ahead: (part, bytes) => this.#progress(uid, entry, entry.ahead, part, bytes),
       frozen: () => this.#armLease(uid, entry),
       note: (message) => this.#log.warn({ migration: uid, pod: entry.record.request.pod }, message),
       pace: entry.pace,
@@ -441,8 +455,8 @@ export class SourceKeeper {
     this.#changed(uid, entry);
   }
 
-  #progress(uid: string, entry: Entry, part: string, bytes: number): void {
-    entry.sent.set(part, bytes);
+  #progress(uid: string, entry: Entry, parts: Map<string, number>, part: string, bytes: number): void {
+    parts.set(part, bytes);
     const now = this.#ports.now();
     if (now - entry.lastNotified < progressInterval) return;
     entry.lastNotified = now;

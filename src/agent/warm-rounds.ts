@@ -71,7 +71,7 @@ export class WarmRounds {
     const { path, whole } = await ahead.checkpoint(uid, { id, name });
     const dumped = whole.then(() => performance.now() - begun);
     dumped.catch(() => undefined);
-    const flow = { progress: (bytes: number) => hooks.progress(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
+    const flow = { progress: (bytes: number) => hooks.ahead(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
     try {
       const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);
       this.#rates.seen('send', layer.bytes, performance.now() - begun);

@@ -71,6 +71,8 @@ export interface SourceView {
   returnFailure?: string;
   /** When the last container was paused. RFC 3339, this node's clock. */
   frozenAt?: string;
+  /** Memory that was sent ahead of the freeze so far, while the pod runs; there while that goes on. Bytes. */
+  aheadBytes?: number;
   /** What is left of the lease of the freeze, while there is one. Milliseconds, and not a time: clocks of nodes differ. */
   leaseLeft?: number;
   /** The limit that holds now, bytes per second; null: none. Left out by an agent that knows of no limits. */

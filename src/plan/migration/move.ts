@@ -148,6 +148,10 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
     case 'Unknown':
       // Its agent lets it go on for a moment when CRIU could not seize a process just then (source-work.ts).
       if (phase === 'Checkpointing') return { phase, reason: reasons.frozen, message: `freezing ${pod} on node ${source?.nodeName} again` };
+      if (view.aheadBytes !== undefined) {
+        const message = `${pod} runs on node ${source?.nodeName} while its memory is sent ahead: ${view.aheadBytes} bytes so far`;
+        return { phase: 'Freezing', reason: reasons.prepared, message };
+      }
       return { phase: 'Freezing', reason: reasons.prepared, message: `freezing ${pod} on node ${source?.nodeName}` };
   }
 }

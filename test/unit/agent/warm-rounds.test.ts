@@ -88,6 +88,23 @@ test('a limit that makes the first round long: a second one, which knows of the 
   expect(shipped).toContainEqual(['app', 2]);
 });
 
+test('while it is sent ahead that is told, and no longer', async () => {
+  const { promise: sent, resolve } = Promise.withResolvers<void>();
+  const { source } = await start(gibibyte, {
+    async ship(_request, _name, { path }, flow) {
+      flow.progress(gibibyte / 2);
+      await sent;
+      return { path, pages: {}, bytes: gibibyte, memory: gibibyte };
+    },
+  });
+  await source.set('Shipped', to());
+  await until(() => source.keeper.view(uid).aheadBytes === gibibyte);
+  expect(source.keeper.view(uid)).toMatchObject({ state: 'Freezing', containers: [{ bytesSent: 0 }, { bytesSent: 0 }] });
+  resolve();
+  await source.reaches('Shipped');
+  expect(source.keeper.view(uid)).not.toHaveProperty('aheadBytes');
+});
+
 const plenty = 100 * gibibyte;
 
 test.each<[string, number, Partial<SourceRequest>, number]>([

@@ -121,15 +121,15 @@ test('with zeros between and at an odd end, compressed too', async () => {
 });
 
 test.each([
-  ['with zeros', 400_000, undefined],
-  ['compressed', 150_000, limited(2_000_000)],
-])('%s, it goes on where a connection broke', async (_name, after, pace) => {
+  ['with zeros', '', 400_000, undefined],
+  ['compressed', 'zstd', 150_000, limited(2_000_000)],
+])('%s, it goes on where a connection broke', async (_name, names, after, pace) => {
   let patches = 0;
   const counting: (handler: RequestListener) => RequestListener = (handler) => (request, response) => {
     if (request.method === 'PATCH') patches++;
     handler(request, response);
   };
-  const { sent } = await start({ wrap: (handler) => counting(breaking(2, after)(handler)) });
+  const { sent } = await start({ wrap: (handler) => counting(breaking(2, after)(accepting(names)(handler))) });
   const content = Buffer.concat([compressible(700), zeros(100), compressible(700), Buffer.alloc(99, 1), zeros(70)]);
   const { wire } = await sent(content, pace);
   expect(patches).toBeGreaterThan(2);

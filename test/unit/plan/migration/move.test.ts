@@ -98,6 +98,13 @@ describe('the source is followed', () => {
     expect(plan.status?.steps?.frozen).toBe('2026-11-24T11:59:58.250000Z');
   });
 
+  test('memory is sent ahead while it runs: it does not say that it is frozen', () => {
+    const plan = planOf(at('Freezing', sourceIs('Freezing', { aheadBytes: 4096, ...fresh })));
+    expect(plan).toMatchObject({ actions: [], status: { phase: 'Freezing' } });
+    expect(plan.status?.steps).not.toHaveProperty('frozen');
+    expect(said(plan)?.message).toBe('pod web-7d9f-abcde runs on node node-a while its memory is sent ahead: 4096 bytes so far');
+  });
+
   test('checkpointed: shipping, with the time of the freeze that the agent tells', () => {
     const plan = planOf(at('Checkpointing', sourceIs('Checkpointed', { frozenAt, ...fresh })));
     expect(plan.status).toMatchObject({ phase: 'Shipping', bytesSent: 250, containers: [{ archiveBytes: 1000, bytesSent: 250 }] });

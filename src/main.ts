@@ -2,15 +2,14 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Logger } from 'pino';
 import manifest from '../package.json' with { type: 'json' };
-import { runAgent } from './agent/run.ts';
-import { preview, triggerWords } from './cli/preview.ts';
-import { formats } from './cli/print.ts';
-import { runController } from './controller/run.ts';
+import { formats, triggerWords } from './cli/options.ts';
 import { messageOf } from './util/errors.ts';
 import { type LogLevel, logLevels, newLogger } from './util/log.ts';
-import { runWebhook } from './webhook/run.ts';
 
-/** The entry point of podferry's image: `podferry webhook|controller|agent`, and `podferry preview` for people. */
+/**
+ * The entry point of podferry's image: `podferry webhook|controller|agent`, and `podferry preview` for people. Each loads its own
+ * code only when it is what runs: an agent has no use for a web framework, and memory of it on every node.
+ */
 const program = new Command('podferry')
   .description('Live pod migration for Kubernetes: the processes of the cluster, and a look at what policies would do.')
   .version(manifest.version);
@@ -24,7 +23,9 @@ program
   .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 8080))
   .addOption(number('--deadline <ms>', 'time for an answer, below timeoutSeconds of the webhook configuration', 25_000))
   .addOption(logLevelOption())
-  .action((options) => run('webhook', options.logLevel, (log, signal) => runWebhook(options, log, signal)));
+  .action((options) =>
+    run('webhook', options.logLevel, async (log, signal) => (await import('./webhook/run.ts')).runWebhook(options, log, signal)),
+  );
 
 program
   .command('controller')
@@ -38,8 +39,8 @@ program
   .addOption(number('--probes-port <port>', 'HTTP for /healthz, /readyz and /metrics', 8080))
   .addOption(logLevelOption())
   .action((options) =>
-    run('controller', options.logLevel, (log, signal) =>
-      runController(
+    run('controller', options.logLevel, async (log, signal) =>
+      (await import('./controller/run.ts')).runController(
         { ...options, settings: { placeholderImage: options.placeholderImage, leaseMilliseconds: options.lease } },
         log,
         signal,
@@ -76,8 +77,8 @@ program
   .option('--registry-ca-file <path>', 'CA of the registry', '/etc/podferry/registry/ca.crt')
   .addOption(logLevelOption())
   .action((options) =>
-    run('agent', options.logLevel, (log, signal) =>
-      runAgent(
+    run('agent', options.logLevel, async (log, signal) =>
+      (await import('./agent/run.ts')).runAgent(
         {
           ...options,
           registry: options.registry && {
@@ -115,7 +116,7 @@ program
   // What commander calls an error here is a wrong use of the command.
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .action(async (node, options) => {
-    process.exitCode = await preview(node, options);
+    process.exitCode = await (await import('./cli/preview.ts')).preview(node, options);
   });
 
 await program.parseAsync();

@@ -4,10 +4,9 @@ import { loadConfig } from '../kube/config.ts';
 import { onlyOf, previewNode } from '../plan/policy/preview.ts';
 import { messageOf } from '../util/errors.ts';
 import { gather } from './gather.ts';
+import { type Format, triggerWords } from './options.ts';
 import { isFile, readPolicy } from './policy-file.ts';
-import { type Format, print, summary } from './print.ts';
-
-export const triggerWords = { eviction: 'Eviction', node: 'Node' } as const;
+import { print, summary } from './print.ts';
 
 export interface PreviewOptions {
   /** The name of one, or a file with one. */

@@ -3,10 +3,8 @@ import { stringify } from 'yaml';
 import { apiVersion, group } from '../api/names.ts';
 import type { Verdict } from '../api/preview.ts';
 import { countsOf, type Preview } from '../plan/policy/preview.ts';
+import type { Format } from './options.ts';
 import { table } from './table.ts';
-
-export const formats = ['table', 'json', 'yaml', 'name'] as const;
-export type Format = (typeof formats)[number];
 
 const colours: Partial<Record<Verdict, 'green' | 'red' | 'yellow' | 'cyan'>> = {
   Migrate: 'green',

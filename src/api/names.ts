@@ -74,3 +74,11 @@ export const finalizer = 'podferry.io/migration';
 
 /** The value of `migrate-to` that leaves the choice of the node to the scheduler. */
 export const autoDestination = 'auto';
+
+/** Secrets in podferry's namespace. The manifests in certs/ have cert-manager make the leaves under the same names. */
+export const secretNames = {
+  authority: 'podferry-ca',
+  webhook: 'podferry-webhook-tls',
+  agent: 'podferry-agent-tls',
+  controller: 'podferry-controller-tls',
+} as const;

@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
+import { type KeyPair, readCertificate, readKeyPair } from './key-pair.ts';
 import { metaTime } from './time.ts';
-import { type KeyPair, newAuthority, readCertificate, readKeyPair } from './x509.ts';
+import { newAuthority } from './x509.ts';
 
 export interface AuthorityValidity {
   /** Of a CA certificate. Milliseconds. */

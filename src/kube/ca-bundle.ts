@@ -1,4 +1,4 @@
-import { secretNames } from './certificates.ts';
+import { secretNames } from '../api/names.ts';
 import type { KubeClient } from './client.ts';
 import { sleep } from './deadline.ts';
 import { KubeError } from './errors.ts';

@@ -1,20 +1,14 @@
 import type { X509Certificate } from 'node:crypto';
 import { tlsNames } from '../api/agent.ts';
+import { secretNames } from '../api/names.ts';
 import { type Authority, type AuthorityPlan, backdated, bundleOf, planAuthority, renewalOf } from './authority.ts';
 import type { KubeClient } from './client.ts';
 import { sleep } from './deadline.ts';
 import { KubeError } from './errors.ts';
+import { isSignedBy, type KeyPair, namesOf, readCertificate, readKeyPair } from './key-pair.ts';
 import { type Secret, secrets } from './resources.ts';
 import type { Draft } from './types.ts';
-import { isSignedBy, issue, type KeyPair, namesOf, readCertificate, readKeyPair, type Usage, usagesOf } from './x509.ts';
-
-/** Secrets in podferry's namespace. The manifests in certs/ have cert-manager make the leaves under the same names. */
-export const secretNames = {
-  authority: 'podferry-ca',
-  webhook: 'podferry-webhook-tls',
-  agent: 'podferry-agent-tls',
-  controller: 'podferry-controller-tls',
-} as const;
+import { issue, type Usage, usagesOf } from './x509.ts';
 
 /** How long things are valid. Milliseconds. */
 export interface CertificateValidity {

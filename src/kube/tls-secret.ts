@@ -1,7 +1,7 @@
 import type { KubeClient } from './client.ts';
 import { Informer } from './informer.ts';
+import { readKeyPair } from './key-pair.ts';
 import { secrets } from './resources.ts';
-import { readKeyPair } from './x509.ts';
 
 /** What `tls.createServer`, `server.setSecureContext` and undici's `connect` take. PEM. */
 export interface TlsMaterial {

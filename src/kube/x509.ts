@@ -1,12 +1,7 @@
 import 'reflect-metadata';
-import { createPrivateKey, type webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, type webcrypto, type X509Certificate } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
-
-/** A certificate and its private key (PKCS #8), PEM. */
-export interface KeyPair {
-  cert: string;
-  key: string;
-}
+import type { KeyPair } from './key-pair.ts';
 
 export interface Validity {
   notBefore: Date;
@@ -72,33 +67,6 @@ export async function issue(authority: KeyPair, request: LeafRequest): Promise<K
     ],
   });
   return { cert: `${cert.toString('pem')}\n`, key: await privatePem(keys.privateKey) };
-}
-
-/** What a PEM says, when it is a certificate whose private key the other one is; undefined for anything else. */
-export function readKeyPair(pair: Partial<KeyPair> | undefined): X509Certificate | undefined {
-  const cert = readCertificate(pair?.cert);
-  try {
-    return cert?.checkPrivateKey(createPrivateKey(pair?.key ?? '')) ? cert : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-export function readCertificate(pem: string | undefined): X509Certificate | undefined {
-  try {
-    return pem ? new X509Certificate(pem) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-export function isSignedBy(cert: X509Certificate, authority: X509Certificate): boolean {
-  return cert.checkIssued(authority) && cert.verify(authority.publicKey);
-}
-
-/** The names a certificate is for: `DNS:…`, `IP Address:…`, as node:crypto writes them, sorted. */
-export function namesOf(cert: X509Certificate): string[] {
-  return (cert.subjectAltName ?? '').split(', ').filter(Boolean).sort();
 }
 
 /** Extended key usages that podferry knows. */

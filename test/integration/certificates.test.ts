@@ -1,9 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import { connect, createServer } from 'node:tls';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { secretNames } from '../../src/api/names.ts';
 import { injectCaBundle } from '../../src/kube/ca-bundle.ts';
 import { keepCertificates } from '../../src/kube/certificate-keeper.ts';
-import { type CertificateOptions, ensureCertificates, secretNames } from '../../src/kube/certificates.ts';
+import { type CertificateOptions, ensureCertificates } from '../../src/kube/certificates.ts';
 import { mutatingWebhookConfigurations, secrets, validatingWebhookConfigurations } from '../../src/kube/resources.ts';
 import { type TlsMaterial, watchTlsSecret } from '../../src/kube/tls-secret.ts';
 import { type ApiServer, eventually, startApiServer } from './harness.ts';

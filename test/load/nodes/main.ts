@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { setInterval } from 'node:timers/promises';
-import { secretNames } from '../../../src/kube/certificates.ts';
+import { secretNames } from '../../../src/api/names.ts';
 import { KubeClient } from '../../../src/kube/client.ts';
 import { loadConfig } from '../../../src/kube/config.ts';
 import { leases } from '../../../src/kube/resources.ts';

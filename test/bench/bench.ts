@@ -1,14 +1,14 @@
 import { handle, kubectl, onNode } from '../cluster/support/lab.ts';
 import { Space } from '../cluster/support/space.ts';
 import { BaseRegistry } from './base-registry.ts';
-import { type Cell, nameOf } from './cells.ts';
+import { type Cell, nameOf, waysOf } from './cells.ts';
 import { Client } from './client.ts';
 import { DocumentedWay, removeImages } from './documented.ts';
 import { measureFloor, sweepFloor } from './floor.ts';
 import { NodeShell } from './node-shell.ts';
 import { Podferry } from './podferry.ts';
 import { destination, source } from './pods.ts';
-import { type Floor, type Trial, type Way, ways } from './results.ts';
+import type { Floor, Trial, Way } from './results.ts';
 import { runTrial } from './trial.ts';
 
 /** What trials need of the lab, from `open` to `close`. */
@@ -16,11 +16,15 @@ export class Bench {
   readonly #space: Space;
   readonly #registry = new BaseRegistry();
   readonly #client = new Client();
-  readonly #movers: { documented: DocumentedWay; podferry: Podferry };
+  readonly #movers: { documented: DocumentedWay; cold: Podferry; podferry: Podferry };
 
   private constructor(space: Space) {
     this.#space = space;
-    this.#movers = { documented: new DocumentedWay(space), podferry: new Podferry(space) };
+    this.#movers = {
+      documented: new DocumentedWay(space),
+      cold: new Podferry(space, { warmRounds: 0 }),
+      podferry: new Podferry(space),
+    };
   }
 
   /** @param name of a namespace of its own; what an earlier run left in it is removed */
@@ -44,10 +48,12 @@ export class Bench {
     return runTrial({ space: this.#space, client: this.#client, mover: this.#movers[way], way, cell, repetition });
   }
 
-  /** Both ways after each other, who is first changing; the failed one is left out. */
-  async pair(cell: Cell, repetition: number, failed: (way: Way, error: unknown) => void): Promise<Trial[]> {
+  /** All ways after each other, who is first changing; a failed one is left out. */
+  async each(cell: Cell, repetition: number, failed: (way: Way, error: unknown) => void): Promise<Trial[]> {
     const trials: Trial[] = [];
-    for (const way of repetition % 2 ? ways : [...ways].reverse()) {
+    const ways = waysOf(cell);
+    const first = repetition % ways.length;
+    for (const way of [...ways.slice(first), ...ways.slice(0, first)]) {
       try {
         trials.push(await this.trial(way, cell, repetition));
       } catch (error) {

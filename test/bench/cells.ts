@@ -1,3 +1,5 @@
+import { type Way, ways } from './results.ts';
+
 /** What is measured: kinds of pods, and how often each. */
 
 export const loads = ['random', 'compressible', 'idle5'] as const;
@@ -41,6 +43,11 @@ export function usualRepetitions(cell: Cell): number {
   if (cell.mebibytes >= 4096) return 1;
   if (isPlain(cell)) return 5;
   return cell.mebibytes === 1024 && cell.load === 'idle5' && cell.containers === 1 ? 5 : 1;
+}
+
+/** How it is moved: small pods are too little for sending memory ahead, so that cold would be the same twice. */
+export function waysOf({ mebibytes }: Cell): Way[] {
+  return ways.filter((way) => way !== 'cold' || mebibytes >= 256);
 }
 
 export function nameOf({ mebibytes, load, containers }: Cell): string {

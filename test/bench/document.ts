@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Cell, nameOf, sameCell, sizeName } from './cells.ts';
 import { duration, logPlot, stackedBars } from './plot.ts';
-import type { Floor, Part, Results, Trial, Way } from './results.ts';
+import { type Floor, type Part, type Results, type Trial, type Way, ways } from './results.ts';
 import { median, summarize } from './statistics.ts';
 import { text } from './words.ts';
 
@@ -16,7 +16,7 @@ export async function writeDocument(directory: string, results: Results): Promis
 }
 
 export function markdown(results: Results): string {
-  const tables = { downtime: downtimeTable(results), usage: usageTable(results), parts: partsTables(results) };
+  const tables = { downtime: downtimeTable(results), growth: growth(results), usage: usageTable(results), parts: partsTables(results) };
   return text(results, tables);
 }
 
@@ -64,35 +64,69 @@ function table(head: string[], rows: string[][]): string {
 
 export function downtimeTable(results: Results): string {
   const rows = cellsOf(results).map((cell) => {
-    const [documented, podferry] = (['documented', 'podferry'] as const).map((way) =>
-      trialsOf(results, cell, way).map(({ downtime }) => downtime),
-    );
+    const of = (way: Way) => trialsOf(results, cell, way).map(({ downtime }) => downtime);
+    const [documented, cold, podferry] = [of('documented'), of('cold'), of('podferry')];
     const floor = cell.containers === 1 ? floorOf(results, cell.mebibytes) : undefined;
-    const above = floor && podferry?.length ? `${(median(podferry) / floor.sum).toFixed(2)}` : '–';
-    const count = `${documented?.length ?? 0}, ${podferry?.length ?? 0}`;
     return [
       nameOf(cell),
-      count,
-      withRange(documented ?? [], duration),
-      withRange(podferry ?? [], duration),
-      ratio(documented ?? [], podferry ?? []),
+      `${Math.max(documented.length, podferry.length)}`,
+      withRange(documented, duration),
+      withRange(cold, duration),
+      ratio(documented, cold),
+      withRange(podferry, duration),
+      ratio(documented, podferry),
       floor ? duration(floor.sum) : '–',
-      above,
+      floor && podferry.length ? (median(podferry) / floor.sum).toFixed(2) : '–',
     ];
   });
-  return table(['pod', 'moves', 'documented', 'podferry', 'ratio', 'floor', 'podferry / floor'], rows);
+  return table(['pod', 'moves', 'documented', 'cold', 'ratio', 'podferry', 'ratio', 'floor', 'podferry / floor'], rows);
+}
+
+/** What a MiB more costs between two sizes, of random content in one container. Milliseconds. */
+export function slopes(results: Results, from: number, to: number): Partial<Record<Way | 'floor', number>> {
+  const downtimeOf = (size: number, way: Way) => {
+    const trials = trialsOf(results, { mebibytes: size, load: 'random', containers: 1 }, way);
+    return trials.length ? median(trials.map(({ downtime }) => downtime)) : undefined;
+  };
+  const between = (low: number | undefined, high: number | undefined) =>
+    low === undefined || high === undefined ? undefined : (high - low) / (to - from);
+  // Below the size from which memory is sent ahead there is only one way.
+  const cold = between(downtimeOf(from, 'cold') ?? downtimeOf(from, 'podferry'), downtimeOf(to, 'cold'));
+  const found = {
+    documented: between(downtimeOf(from, 'documented'), downtimeOf(to, 'documented')),
+    cold,
+    podferry: between(downtimeOf(from, 'podferry'), downtimeOf(to, 'podferry')),
+    floor: between(floorOf(results, from)?.sum, floorOf(results, to)?.sum),
+  };
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
 }
 
 const mebibytes = (bytes: number) => `${Math.round(bytes / 2 ** 20)}`;
 const seconds = (value: number) => value.toFixed(1);
 
+/** In a sentence. Empty when those sizes were not measured. */
+function growth(results: Results): string {
+  const [from, to] = [64, 1024];
+  const { documented, cold, podferry, floor } = slopes(results, from, to);
+  if (!documented || !podferry || !floor) return '';
+  const each = (value: number) => `${value.toFixed(2)} ms`;
+  const words = [
+    `podferry ${each(podferry)}`,
+    ...(cold ? [`cold ${each(cold)}`] : []),
+    `the floor ${each(floor)}`,
+    `the documented way ${each(documented)}`,
+  ];
+  return `A MiB more of random memory costs, from ${sizeName(from)} to ${sizeName(to)}: ${words.join(', ')}.\n\n`;
+}
+
 export function usageTable(results: Results): string {
   const rows = cellsOf(results).flatMap((cell) =>
-    (['documented', 'podferry'] as const).flatMap((way) => {
+    ways.flatMap((way) => {
       const trials = trialsOf(results, cell, way);
       if (trials.length === 0) return [];
       const middle = (of: (trial: Trial) => number) => median(trials.map(of));
-      const peaks = trials.map(({ agentPeakBytes }) => Math.max(agentPeakBytes.source, agentPeakBytes.destination));
+      const own = (at: 'source' | 'destination') =>
+        Math.max(...trials.map(({ agentPeakBytes, agentFileBytes }) => agentPeakBytes[at] - agentFileBytes[at]));
       return [
         [
           nameOf(cell),
@@ -109,7 +143,7 @@ export function usageTable(results: Results): string {
           seconds(middle(({ cpuSeconds }) => cpuSeconds.source)),
           seconds(middle(({ cpuSeconds }) => cpuSeconds.destination)),
           seconds(middle(({ cpuSeconds }) => cpuSeconds.control)),
-          way === 'podferry' ? mebibytes(Math.max(...peaks)) : '–',
+          way === 'documented' ? '–' : `${mebibytes(own('source'))}, ${mebibytes(own('destination'))}`,
         ],
       ];
     }),
@@ -142,7 +176,7 @@ function medians(trials: Trial[], of: (trial: Trial) => Part[]): { name: string;
 const plainCells = (results: Results) => cellsOf(results).filter(({ load, containers }) => load === 'random' && containers === 1);
 
 function partsTables(results: Results): string {
-  return (['podferry', 'documented'] as const)
+  return (['podferry', 'cold', 'documented'] as const)
     .map((way) => {
       const cells = plainCells(results).filter((cell) => trialsOf(results, cell, way).length > 0);
       const measured = cells.map((cell) => {
@@ -159,8 +193,8 @@ function partsTables(results: Results): string {
 
 export function downtimePlot(results: Results): string {
   const cells = plainCells(results);
-  const series = (['documented', 'podferry'] as const).map((way) => ({
-    name: way === 'documented' ? 'documented way' : 'podferry',
+  const series = ways.map((way) => ({
+    name: wayNames[way],
     points: cells.flatMap((cell) => {
       const samples = trialsOf(results, cell, way).map(({ downtime }) => downtime);
       if (samples.length === 0) return [];
@@ -186,11 +220,14 @@ export function downtimePlot(results: Results): string {
 
 export function partsPlot(results: Results): string {
   const groups = plainCells(results).map((cell) => {
-    const trials = trialsOf(results, cell, 'podferry');
-    const parts = medians(trials, ({ parts: own }) => own).filter(({ name }) => name !== 'start');
-    const start = medians(trials, ({ startParts }) => startParts).map(({ name, value }) => ({ name: startNames[name] ?? name, value }));
+    const bars = (['cold', 'podferry'] as const).flatMap((way) => {
+      const trials = trialsOf(results, cell, way);
+      if (trials.length === 0) return [];
+      const parts = medians(trials, ({ parts: own }) => own).filter(({ name }) => name !== 'start');
+      const start = medians(trials, ({ startParts }) => startParts).map(({ name, value }) => ({ name: startNames[name] ?? name, value }));
+      return [{ name: wayNames[way], parts: [...parts, ...start.filter(({ value }) => value > 0)] }];
+    });
     const floor = floorOf(results, cell.mebibytes);
-    const bars = [{ name: 'podferry', parts: [...parts, ...start.filter(({ value }) => value > 0)] }];
     if (floor) {
       bars.push({
         name: 'floor',
@@ -205,6 +242,8 @@ export function partsPlot(results: Results): string {
   });
   return stackedBars({ title: "Parts of podferry's downtime against the floor, random content, one container: medians", groups });
 }
+
+const wayNames: Record<Way, string> = { documented: 'documented way', cold: 'podferry, cold', podferry: 'podferry' };
 
 const startNames: Record<string, string> = {
   sandbox: 'start: sandbox',

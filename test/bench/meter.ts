@@ -54,7 +54,8 @@ export class Meter {
       wireBytes: after.sent - before.sent,
       writtenBytes: eachPlace((place) => Math.max(0, after.written[place] - before.written[place])),
       cpuSeconds: eachPlace((place) => after.cpu[place] - before.cpu[place]),
-      agentPeakBytes: { source: await peakOf(this.#agents.source), destination: await peakOf(this.#agents.destination) },
+      agentPeakBytes: await this.#ofAgents('VmHWM'),
+      agentFileBytes: await this.#ofAgents('RssFile'),
     };
   }
 
@@ -64,6 +65,15 @@ export class Meter {
 
   #end(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Bytes; NaN for one that has ended. */
+  async #ofAgents(field: 'VmHWM' | 'RssFile'): Promise<{ source: number; destination: number }> {
+    const of = async (pid: number | undefined) => {
+      const status = pid ? await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '') : '';
+      return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? Number.NaN) * 1024;
+    };
+    return { source: await of(this.#agents.source), destination: await of(this.#agents.destination) };
   }
 
   async #read(): Promise<Reading> {
@@ -82,10 +92,4 @@ export class Meter {
 
 function eachPlace<Value>(make: (place: Place) => Value): Record<Place, Value> {
   return { source: make('source'), destination: make('destination'), control: make('control') };
-}
-
-/** Peak of its resident memory. Bytes; NaN when it has ended. */
-async function peakOf(pid: number | undefined): Promise<number> {
-  const status = pid ? await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '') : '';
-  return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) * 1024;
 }

@@ -1,11 +1,10 @@
-import type { Migration } from '../../src/api/migration.ts';
+import type { Migration, MigrationSpec } from '../../src/api/migration.ts';
 import { type Step, steps } from '../../src/api/migration.ts';
 import type { Pod } from '../../src/api/pod.ts';
 import { migrations } from '../../src/kube/resources.ts';
 import { cluster } from '../cluster/support/cluster.ts';
 import type { Space } from '../cluster/support/space.ts';
 import { until } from '../cluster/support/until.ts';
-import type { Cell } from './cells.ts';
 import { destination, remove } from './pods.ts';
 import type { Moved, Mover } from './trial.ts';
 
@@ -18,20 +17,22 @@ const partsBefore: Partial<Record<Step, string>> = {
   created: 'switch',
 };
 
-/** A Migration with nothing set but the destination; memory is sent ahead only of pods that are mostly idle. */
+/** A Migration with nothing set but the destination and what it is made with. */
 export class Podferry implements Mover {
   readonly #space: Space;
+  readonly #spec: Partial<MigrationSpec>;
 
-  constructor(space: Space) {
+  constructor(space: Space, spec: Partial<MigrationSpec> = {}) {
     this.#space = space;
+    this.#spec = spec;
   }
 
-  async move(pod: Pod, { load }: Cell): Promise<Moved> {
+  async move(pod: Pod): Promise<Moved> {
     const { name, uid } = pod.metadata;
     const migration = await this.#space.migrate(name, {
       pod: name,
       destination: { nodeName: destination },
-      ...(load === 'idle5' ? {} : { warmRounds: 0 }),
+      ...this.#spec,
     });
     const limit = 600_000;
     // Begun at once, so that a failure is told instead of the client's waiting in vain.

@@ -2,8 +2,8 @@ import type { Cell } from './cells.ts';
 
 /** One kind of file, `/var/cache/podferry/bench/*.json`: everything that was measured in a run, nothing averaged. */
 
-/** The documented way, and podferry's. */
-export const ways = ['documented', 'podferry'] as const;
+/** The documented way; podferry without sending memory ahead; podferry as it decides by itself. */
+export const ways = ['documented', 'cold', 'podferry'] as const;
 export type Way = (typeof ways)[number];
 
 /** Where figures are taken: source and destination are nodes, the registry lives with the control plane. */
@@ -23,8 +23,9 @@ export interface Usage {
   writtenBytes: Record<Place, number>;
   /** Of everything that ran there, the pod too. */
   cpuSeconds: Record<Place, number>;
-  /** Peak of the resident memory of podferry's agents. */
+  /** Peak of the resident memory of podferry's agents, and what of it were the program's files, which all of its processes share. */
   agentPeakBytes: { source: number; destination: number };
+  agentFileBytes: { source: number; destination: number };
 }
 
 export interface Trial extends Cell, Usage {

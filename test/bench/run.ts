@@ -7,7 +7,7 @@ import { messageOf } from '../../src/util/errors.ts';
 import { closeCluster } from '../cluster/support/cluster.ts';
 import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
-import { type Choice, type Load, loads, nameOf, type PlannedCell, plan } from './cells.ts';
+import { type Choice, type Load, loads, nameOf, type PlannedCell, plan, waysOf } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
 import type { Results } from './results.ts';
 import { noRoomFor } from './room.ts';
@@ -39,7 +39,7 @@ interface Options extends Choice {
 const options = new Command('make bench')
   .usage('ARGS="[options]"')
   .description(
-    'Moves pods between the nodes of the lab by the documented way and by podferry, by turns. Writes what it measured to ' +
+    'Moves pods between the nodes of the lab by the documented way and by podferry, with and without sending memory ahead, by turns. Writes what it measured to ' +
       `${directory}, and after a full run (no options) docs/performance.md; a table goes to standard output. Exit code 1 when a move failed.`,
   )
   .addOption(new Option('--sizes <list>', 'memory of the pods in MiB: 16,64,256,1024,4096').argParser(numbers))
@@ -64,7 +64,8 @@ async function measure(options: {
   signal: AbortSignal;
 }): Promise<void> {
   const { bench, cells, results, save, signal } = options;
-  const moves = cells.reduce((sum, { repetitions }) => sum + 2 * repetitions, 0);
+  const movesOf = ({ repetitions, ...cell }: PlannedCell) => repetitions * waysOf(cell).length;
+  const moves = cells.reduce((sum, cell) => sum + movesOf(cell), 0);
   let done = 0;
   for (const { repetitions, ...cell } of cells) {
     signal.throwIfAborted();
@@ -72,7 +73,7 @@ async function measure(options: {
     if (lacking) {
       results.skipped.push(`${nameOf(cell)}: ${lacking}`);
       say(`left out: ${lacking}`);
-      done += 2 * repetitions;
+      done += movesOf({ repetitions, ...cell });
       continue;
     }
     const failed = (way: Results['failures'][number]['way'], repetition: number) => (error: unknown) => {
@@ -81,9 +82,9 @@ async function measure(options: {
       say(`${nameOf(cell)}, ${way}: FAILED: ${messageOf(error)}`);
     };
     for (let repetition = 1; repetition <= repetitions; repetition++) {
-      const trials = await bench.pair(cell, repetition, (way, error) => failed(way, repetition)(error));
+      const trials = await bench.each(cell, repetition, (way, error) => failed(way, repetition)(error));
       results.trials.push(...trials);
-      done += 2;
+      done += waysOf(cell).length;
       for (const trial of trials) say(`${done}/${moves} ${sayTrial(trial)}`);
       if (cell.load === 'random' && cell.containers === 1 && repetition <= mostFloors) {
         await bench

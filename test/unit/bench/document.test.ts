@@ -1,4 +1,4 @@
-import { downtimePlot, downtimeTable, markdown, partsPlot } from '../../bench/document.ts';
+import { downtimePlot, downtimeTable, markdown, partsPlot, slopes } from '../../bench/document.ts';
 import { spread } from '../../bench/plot.ts';
 import type { Results, Trial, Way } from '../../bench/results.ts';
 import { median } from '../../bench/statistics.ts';
@@ -22,6 +22,7 @@ const trial = (way: Way, mebibytes: number, downtime: number): Trial => ({
   writtenBytes: { source: 1 << 20, destination: 2 << 20, control: 0 },
   cpuSeconds: { source: 1, destination: 2, control: 3 },
   agentPeakBytes: { source: 90 << 20, destination: 80 << 20 },
+  agentFileBytes: { source: 60 << 20, destination: 60 << 20 },
 });
 
 const results: Results = {
@@ -45,8 +46,19 @@ const results: Results = {
 describe('docs/performance.md', () => {
   it('has medians, ranges, ratios and the floor', () => {
     expect(downtimeTable(results).split('\n').at(-1)).toBe(
-      '| 64 MiB random, 1 container | 3, 3 | 4.00 s (3.00 s–5.00 s) | 1.00 s (900 ms–1.10 s) | 4.0 | 800 ms | 1.25 |',
+      '| 64 MiB random, 1 container | 3 | 4.00 s (3.00 s–5.00 s) | – | – | 1.00 s (900 ms–1.10 s) | 4.0 | 800 ms | 1.25 |',
     );
+  });
+
+  it('says what a MiB more costs; below the size where memory is sent ahead there is one way', () => {
+    const larger = {
+      ...results,
+      trials: [...results.trials, trial('documented', 1024, 40_000), trial('cold', 1024, 8680), trial('podferry', 1024, 4840)],
+      floors: [...results.floors, { mebibytes: 1024, repetition: 1, dump: 700, restore: 1000, plainPod: 500 }],
+    };
+    expect(slopes(larger, 64, 1024)).toEqual({ documented: 37.5, cold: 8, podferry: 4, floor: 1400 / 960 });
+    expect(markdown(larger)).toContain('podferry 4.00 ms, cold 8.00 ms, the floor 1.46 ms, the documented way 37.50 ms.');
+    expect(markdown(results)).not.toContain('A MiB more');
   });
 
   it('says what was left out', () => {

@@ -34,7 +34,6 @@ export async function shipChanges(path: string, parent: string, { client, reposi
   const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent, imagesDirectory), join(path, mapsDirectory)];
   await assertWhole(images, async (name) => (await stat(join(images, name))).size);
   await mkdir(maps, { recursive: true, mode: 0o700 });
-  const earlier = new Set((await readdir(parentImages)).filter(isProcessMap));
   const names = await readdir(images);
   const sent = new Map<string, { digest: string; size: number }>();
   let before = 0;
@@ -48,7 +47,7 @@ export async function shipChanges(path: string, parent: string, { client, reposi
     sent.set(name, { digest, size });
     before += size;
   };
-  for (const name of names.filter((candidate) => isProcessMap(candidate) && earlier.has(candidate))) {
+  for (const name of await mapsOfBoth(path, parent)) {
     const { pagemap, pages, changed } = await deltaOf(name, images, parentImages, signal);
     await send(
       pages,
@@ -66,6 +65,12 @@ export async function shipChanges(path: string, parent: string, { client, reposi
   return sent;
 }
 
+/** The page maps of processes that are in both of two dumps. */
+async function mapsOfBoth(path: string, parent: string): Promise<string[]> {
+  const [names, earlier] = await Promise.all([path, parent].map((dump) => readdir(join(dump, imagesDirectory))));
+  return (names ?? []).filter((name) => isProcessMap(name) && earlier?.includes(name));
+}
+
 /** What CRIU wrote of memory. Bytes. */
 export async function memoryOf(path: string): Promise<number> {
   return [...(await pagesBytes(join(path, imagesDirectory))).values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -76,34 +81,43 @@ export async function memoryOf(path: string): Promise<number> {
  * before CRIU reads them (`criu-hook.ts`). With earlier rounds it is an incremental one: what did not change is in its
  * parent, which CRIU finds in `parent/`, and so on.
  *
+ * @param pages need not be known before the rest has been read
  * @param contentDirectory where the destination keeps blobs, by the hexadecimal digits of their digests
  */
 export async function packWithoutPages(
   directory: string,
-  pages: Pages,
+  pages: Promise<Pages>,
   contentDirectory: string,
   layers: WarmLayer[] = [],
 ): Promise<Readable> {
+  const parent = layers.at(-1);
+  const compared = new Set(parent && (await mapsOfBoth(directory, parent.path)));
+  const without = (name: string) => {
+    const image = name.startsWith(`${imagesDirectory}/`) ? name.slice(imagesDirectory.length + 1) : '';
+    return isPages(image) || compared.has(image) || name === mapsDirectory || name.startsWith(`${mapsDirectory}/`);
+  };
+  return packCheckpoint(directory, { without, added: addedFiles(directory, pages, contentDirectory, layers) });
+}
+
+async function* addedFiles(
+  directory: string,
+  pages: Promise<Pages>,
+  contentDirectory: string,
+  layers: WarmLayer[],
+): AsyncGenerator<[string, Buffer | string]> {
   const blob = (digest: string) => join(contentDirectory, digest.replace('sha256:', ''));
-  const links = [...pages].map(([name, { digest }]) => `${name} ${blob(digest)}`);
-  const added: Record<string, Buffer | string> = {};
-  if (layers.length > 0) for (const [name, map] of await mapsIn(directory)) added[`${imagesDirectory}/${name}`] = map;
+  const links = [...(await pages)].map(([name, { digest }]) => `${name} ${blob(digest)}`);
+  if (layers.length > 0) for (const [name, map] of await mapsIn(directory)) yield [`${imagesDirectory}/${name}`, map];
   for (const [index, layer] of layers.toReversed().entries()) {
     const parent = Array.from({ length: index + 1 }, () => 'parent').join('/');
     links.push(...Object.entries(layer.pages).map(([name, { digest }]) => `${parent}/${name} ${blob(digest)}`));
     for (const [name, map] of await mapsIn(layer.path)) {
       const kept = `podferry.parent-${index + 1}.${name}`;
-      added[`${imagesDirectory}/${kept}`] = map;
+      yield [`${imagesDirectory}/${kept}`, map];
       links.push(`${parent}/${name} ${kept}`);
     }
   }
-  added[`${imagesDirectory}/${linksFile}`] = links.map((line) => `${line}\n`).join('');
-  const without = (name: string) =>
-    Object.hasOwn(added, name) ||
-    name === mapsDirectory ||
-    name.startsWith(`${mapsDirectory}/`) ||
-    pages.has(name.slice(imagesDirectory.length + 1));
-  return packCheckpoint(directory, { without, added });
+  yield [`${imagesDirectory}/${linksFile}`, links.map((line) => `${line}\n`).join('')];
 }
 
 async function mapsIn(path: string): Promise<[string, Buffer][]> {

@@ -1,10 +1,11 @@
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
-import { rewriteArchive } from '../archive/rewrite.ts';
+import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
 import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
 import { checkpointConfig, copyImage, pushCheckpointImage } from '../image/checkpoint-image.ts';
@@ -14,6 +15,7 @@ import { mediaTypes } from '../image/media-types.ts';
 import { RegistryClient } from '../image/registry-client.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { paced } from '../util/pace.ts';
+import { together } from '../util/together.ts';
 import type { PackedVolume } from './kept-volumes.ts';
 import { keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
 import { type PagesRoute, shipPages } from './ship-directory.ts';
@@ -79,44 +81,46 @@ export class Shipper {
     flow: Flow,
     signal: AbortSignal,
   ): Promise<Shipped> {
-    const { rootfsImageRef } = request.containers.find(({ name }) => name === container) ?? {};
     const { contentDirectory } = request.destination;
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
       const isDirectory = (await stat(path)).isDirectory();
       const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? request.transfer === 'Direct');
-      const pagesRoute = { client: memory, repository: repository(container), flow, signal };
       const ahead = beside ? layers : [];
-      const pages = beside ? await shipNew(path, whole, ahead, pagesRoute) : undefined;
-      await whole;
-      const input = !isDirectory
-        ? createReadStream(path, { highWaterMark: bulkHighWaterMark })
-        : pages && contentDirectory
-          ? await packWithoutPages(path, pages, contentDirectory, ahead)
-          : packCheckpoint(path);
-      const { output, summary } = rewriteArchive(input, {
-        ...(rootfsImageRef ? { rootfsImageRef } : {}),
-        containerName: container,
-        ...(pages ? { pagesBeside: pages } : {}),
-        // What was shipped in another way cannot be compared.
-        ...(before?.checksum !== undefined && (before.beside ?? false) === beside && !before.incremental
-          ? { checksum: before.checksum }
-          : {}),
-        signal,
+      const open = async (pages: Promise<Pages>) => {
+        await whole;
+        if (beside) return packWithoutPages(path, pages, contentDirectory, ahead);
+        return isDirectory ? packCheckpoint(path) : createReadStream(path, { highWaterMark: bulkHighWaterMark });
+      };
+      // What was shipped in another way cannot be compared.
+      const comparable = before && (before.beside ?? false) === beside && !before.incremental ? before : undefined;
+      const sent = { memory: 0, archive: 0 };
+      const progress = (part: keyof typeof sent) => (bytes: number) => {
+        sent[part] = bytes;
+        flow.progress(sent.memory + sent.archive);
+      };
+      const { promise: pages, ...known } = Promise.withResolvers<Pages>();
+      pages.catch(() => undefined);
+      // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
+      const [bytes, archive] = await together(signal, (stop) => {
+        const route = { client: memory, repository: repository(container), flow: { ...flow, progress: progress('memory') }, signal: stop };
+        const sending = beside ? shipNew(path, whole, ahead, route) : Promise.resolve<Pages>(new Map());
+        sending.then(known.resolve, known.reject);
+        const pushing = pushArchive(client, {
+          ...route,
+          flow: { ...flow, progress: progress('archive') },
+          open: () => open(pages),
+          rewrite: {
+            ...rewritten(request, container),
+            ...(beside ? { pagesBeside: pages } : {}),
+            ...(comparable?.checksum === undefined ? {} : { checksum: comparable.checksum }),
+          },
+          container,
+        });
+        return [sending.then(pagesSize), pushing];
       });
-      const sent = pages ? pagesSize(pages) : 0;
-      const pushed = await pushCheckpointImage(client, {
-        repository: repository(container),
-        tag: restoreTag,
-        containerName: container,
-        archive: paced(output, flow.pace, signal),
-        onProgress: (bytes) => flow.progress(sent + bytes),
-        signal,
-      });
-      const { checksum } = await summary;
       return {
-        digest: pushed.manifestDigest,
-        bytes: sent + pushed.layerBytes,
-        checksum,
+        ...archive,
+        bytes: bytes + archive.bytes,
         ...(beside ? { beside } : {}),
         ...(ahead.length > 0 ? { incremental: true } : {}),
       };
@@ -263,6 +267,36 @@ async function shipNew(path: string, whole: Promise<void>, layers: WarmLayer[], 
   if (!parent) return shipPages(path, whole, route);
   await whole;
   return shipChanges(path, parent.path, route);
+}
+
+/** What changes in an archive on its way. */
+function rewritten({ containers }: SourceRequest, container: string): RewriteOptions {
+  const { rootfsImageRef } = containers.find(({ name }) => name === container) ?? {};
+  return { ...(rootfsImageRef ? { rootfsImageRef } : {}), containerName: container };
+}
+
+/** Sends an archive as an image. */
+async function pushArchive(
+  client: RegistryClient,
+  {
+    open,
+    rewrite,
+    container,
+    repository,
+    flow,
+    signal,
+  }: Omit<PagesRoute, 'client'> & { open: () => Promise<Readable>; rewrite: RewriteOptions; container: string },
+): Promise<Shipped> {
+  const { output, summary } = rewriteArchive(await open(), { ...rewrite, signal });
+  const pushed = await pushCheckpointImage(client, {
+    repository,
+    tag: restoreTag,
+    containerName: container,
+    archive: paced(output, flow.pace, signal),
+    onProgress: flow.progress,
+    signal,
+  });
+  return { digest: pushed.manifestDigest, bytes: pushed.layerBytes, checksum: (await summary).checksum };
 }
 
 /** The images of a migration: one a container, and one for the volumes. */

@@ -6,6 +6,7 @@ import type { SourceState } from '../api/agent.ts';
 import { failureIn } from '../plan/criu-advice.ts';
 import { messageOf } from '../util/errors.ts';
 import { TokenBucket } from '../util/pace.ts';
+import { together } from '../util/together.ts';
 import { sync } from './disk.ts';
 import { memoryOfPod } from './memory-of-pod.ts';
 import { Rates } from './rates.ts';
@@ -292,25 +293,4 @@ async function eachToItsEnd<Item>(items: Item[], atOnce: number, work: (item: It
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   if (failure) throw failure.error;
-}
-
-/** Runs parts of one thing at the same time: the first that fails ends the others, and nothing goes on after this. */
-async function together(signal: AbortSignal, begin: (stop: AbortSignal) => Promise<void>[]): Promise<void> {
-  const stop = new AbortController();
-  const onAbort = () => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  let first: { error: unknown } | undefined;
-  try {
-    await Promise.all(
-      begin(stop.signal).map((part) =>
-        part.catch((error: unknown) => {
-          first ??= { error };
-          stop.abort(error);
-        }),
-      ),
-    );
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-  if (first) throw first.error;
 }

@@ -25,20 +25,18 @@ export function isPages(name: string): boolean {
  * A checkpoint that lies as a directory, as the tar that an archive is; the same files make the same bytes.
  *
  * @param without files (`checkpoint/pages-1.img`) that are left out
- * @param added files that the directory does not have, with their content
+ * @param added files that the directory does not have, with their content; they come last, so that it need not be known before
  */
-export function packCheckpoint(
-  directory: string,
-  { without = () => false, added = {} }: { without?: (name: string) => boolean; added?: Record<string, Buffer | string> } = {},
-): Readable {
+export function packCheckpoint(directory: string, { without = () => false, added = [] }: Partial<Changes> = {}): Readable {
   return Readable.from(entriesOf(directory, without, added), { objectMode: false, highWaterMark: bulkHighWaterMark });
 }
 
-async function* entriesOf(
-  directory: string,
-  without: (name: string) => boolean,
-  added: Record<string, Buffer | string>,
-): AsyncGenerator<Buffer> {
+interface Changes {
+  without: (name: string) => boolean;
+  added: AsyncIterable<[string, Buffer | string]> | Iterable<[string, Buffer | string]>;
+}
+
+async function* entriesOf(directory: string, without: Changes['without'], added: Changes['added']): AsyncGenerator<Buffer> {
   const entry = (name: string, type: string, size: number, mode: number, mtime: number) =>
     encodeHeader({ name, mode, uid: 0, gid: 0, size, mtime, type, linkname: '' });
   const names = (await readdir(directory, { recursive: true })).filter((name) => !without(name)).sort();
@@ -53,7 +51,7 @@ async function* entriesOf(
       yield Buffer.alloc(paddingOf(size));
     } else throw new ArchiveError('malformed', `${join(directory, name)} is neither a file nor a directory`);
   }
-  for (const [name, text] of Object.entries(added)) {
+  for await (const [name, text] of added) {
     const content = typeof text === 'string' ? Buffer.from(text) : text;
     yield entry(name, '0', content.length, 0o600, 0);
     yield content;

@@ -18,8 +18,8 @@ export interface RewriteOptions {
   requireComplete?: boolean;
   /** The archive's `checksum` of an earlier pass; another fails with `changed`. */
   checksum?: number;
-  /** Memory that is shipped beside the archive; its digests are part of the checksum. */
-  pagesBeside?: Pages;
+  /** Memory that is shipped beside the archive, known by its end; its digests are part of the checksum. */
+  pagesBeside?: Promise<Pages>;
   signal?: AbortSignal;
 }
 
@@ -72,8 +72,6 @@ class Rewriter extends Transform {
   constructor(options: RewriteOptions) {
     super({ readableHighWaterMark: bulkHighWaterMark, writableHighWaterMark: bulkHighWaterMark });
     this.#options = options;
-    const beside = [...(options.pagesBeside ?? [])].map(([name, { digest }]) => `${name} ${digest}\n`);
-    if (beside.length > 0) this.#checksum = crc32(beside.join(''));
   }
 
   async result(run: Promise<unknown>): Promise<ArchiveSummary> {
@@ -98,13 +96,23 @@ class Rewriter extends Transform {
   }
 
   override _flush(done: TransformCallback): void {
+    const { pagesBeside } = this.#options;
+    if (pagesBeside)
+      pagesBeside.then(
+        (pages) => this.#finish(pages, done),
+        (error: Error) => done(error),
+      );
+    else this.#finish(new Map(), done);
+  }
+
+  #finish(pagesBeside: Pages, done: TransformCallback): void {
     try {
       this.#parser.finish();
+      for (const [name, { digest }] of pagesBeside) this.#checksum = crc32(`${name} ${digest}\n`, this.#checksum);
       if ((this.#options.checksum ?? this.#checksum) !== this.#checksum)
         throw new ArchiveError('changed', 'the archive is not what it was when it was read first: its disk is to be mistrusted');
       const passed = { bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, checksum: this.#checksum };
-      const beside = (this.#options.pagesBeside?.size ?? 0) > 0;
-      this.#summary = this.#inspector.summary(passed, this.#options.requireComplete ?? true, beside);
+      this.#summary = this.#inspector.summary(passed, this.#options.requireComplete ?? true, pagesBeside.size > 0);
     } catch (error) {
       done(asArchiveError(error));
       return;

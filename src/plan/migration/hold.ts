@@ -1,6 +1,5 @@
-import { type Migration, timeoutsOf } from '../../api/migration.ts';
+import { timeoutsOf } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
-import { shortHash } from '../hash.ts';
 import type { Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
 import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
@@ -17,12 +16,7 @@ export function hold(observation: Observation): Plan {
   if (gone) return rollBack(observation, gone.reason, gone.message);
   const nodeName = status.source?.nodeName ?? '';
   const targetNode = status.target?.nodeName ?? '';
-  if (!status.target?.name) {
-    const name = targetName(observation.migration);
-    return wait(observation, reasons.switching, `the target will be pod ${name} on node ${targetNode}`, {
-      status: { ...status, target: { nodeName: targetNode, name } },
-    });
-  }
+  if (!status.target?.name) return rollBack(observation, reasons.holdFailed, "the status lost the target's name");
   const { switchSeconds } = timeoutsOf(observation.migration);
   const left = timeLeft(observation, 'shipped', switchSeconds);
   if (!source?.reachable) {
@@ -63,13 +57,4 @@ export function hold(observation: Observation): Plan {
     {},
     { step: 'held', reason: reasons.switching, message: `switching to pod ${status.target.name} on node ${targetNode}` },
   );
-}
-
-/** The only name the target can have. Names made from a prefix look as the owner's own would. */
-function targetName(migration: Migration): string {
-  const { source, switchKind, attempts } = migration.status ?? {};
-  if (switchKind === 'Provided') return migration.spec.targetPod ?? '';
-  if (switchKind === 'Recreate') return source?.name ?? '';
-  const prefix = (source?.name ?? '').replace(/[a-z0-9]{5}$/, '');
-  return `${prefix}${shortHash(`${migration.metadata.uid}/${attempts}`)}`;
 }

@@ -1,8 +1,9 @@
 import type { SourceView } from '../../api/agent.ts';
-import type { ContainerStatus, MigrationStatus, Phase, Step } from '../../api/migration.ts';
+import type { ContainerStatus, Migration, MigrationStatus, Phase, Step } from '../../api/migration.ts';
 import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
+import { shortHash } from '../hash.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
 import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
@@ -62,7 +63,12 @@ export function move(observation: Observation): Plan {
     return advance(
       observation,
       'Holding',
-      { ...following(observation, view), ...arrival(observation, following(observation, view).containers) },
+      {
+        ...following(observation, view),
+        ...arrival(observation, following(observation, view).containers),
+        // Written down before anything is held.
+        target: { nodeName: status.target?.nodeName ?? '', name: targetName(migration) },
+      },
       {
         step: 'shipped',
         reason: reasons.shipped,
@@ -99,6 +105,15 @@ export function move(observation: Observation): Plan {
     actions: renewal,
     requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
   });
+}
+
+/** The only name the target can have. Names made from a prefix look as the owner's own would. */
+function targetName(migration: Migration): string {
+  const { source, switchKind, attempts } = migration.status ?? {};
+  if (switchKind === 'Provided') return migration.spec.targetPod ?? '';
+  if (switchKind === 'Recreate') return source?.name ?? '';
+  const prefix = (source?.name ?? '').replace(/[a-z0-9]{5}$/, '');
+  return `${prefix}${shortHash(`${migration.metadata.uid}/${attempts}`)}`;
 }
 
 const failureReasons: Record<NonNullable<SourceView['error']>['step'], Reason> = {

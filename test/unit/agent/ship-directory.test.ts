@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { packWithoutPages } from '../../../src/agent/ship-changes.ts';
 import { shipPages } from '../../../src/agent/ship-directory.ts';
+import type { Pages } from '../../../src/archive/directory.ts';
 import type { AppendedSource } from '../../../src/image/appended.ts';
 import { digestOf } from '../../../src/image/digest.ts';
 import type { RegistryClient } from '../../../src/image/registry-client.ts';
 import { TokenBucket } from '../../../src/util/pace.ts';
-import { Cleanup } from '../image/fixtures.ts';
+import { Cleanup, until } from '../image/fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
@@ -132,8 +133,36 @@ test('the archive names where the memory lies on the destination', async () => {
   const { directory, images, resolve, pages } = await start();
   await writeFile(join(images, 'pages-1.img'), 'memory');
   resolve();
-  const archive = await buffer(await packWithoutPages(directory, await pages, '/var/lib/podferry/content/uid/blobs/sha256'));
+  const archive = await buffer(await packWithoutPages(directory, pages, '/var/lib/podferry/content/uid/blobs/sha256'));
   const digest = digestOf(Buffer.from('memory')).slice('sha256:'.length);
   expect(archive.includes(`pages-1.img /var/lib/podferry/content/uid/blobs/sha256/${digest}\n`)).toBe(true);
   expect(archive.includes('memory')).toBe(false);
+});
+
+test('the archive is on its way before all of the memory is there', async () => {
+  const { directory, images, resolve: end, pages: shipped } = await start();
+  await writeFile(join(images, 'core-1.img'), 'registers');
+  await writeFile(join(images, 'pages-1.img'), 'memory');
+  end();
+  await shipped;
+  const { promise: pages, resolve } = Promise.withResolvers<Pages>();
+  const read: Buffer[] = [];
+  const reading = (async () => {
+    for await (const chunk of await packWithoutPages(directory, pages, '/content')) read.push(chunk as Buffer);
+  })();
+  await until(() => Buffer.concat(read).includes('registers'));
+  expect(Buffer.concat(read).includes('/content')).toBe(false);
+  resolve(new Map([['pages-1.img', { digest: 'sha256:abc', size: 6 }]]));
+  await reading;
+  expect(Buffer.concat(read).includes('pages-1.img /content/abc\n')).toBe(true);
+});
+
+test('an archive whose memory does not get through fails with it', async () => {
+  const { directory, resolve, pages: shipped } = await start();
+  resolve();
+  await shipped;
+  const { promise: pages, reject } = Promise.withResolvers<Pages>();
+  const archive = buffer(await packWithoutPages(directory, pages, '/content'));
+  reject(new Error('no route'));
+  await expect(archive).rejects.toThrow('no route');
 });

@@ -48,7 +48,7 @@ test('the same files make the same bytes', async () => {
 
 test('files are left out and added', async () => {
   const archive = await buffer(
-    packCheckpoint(await checkpoint(), { without: (name) => name === 'checkpoint/pages-1.img', added: { 'checkpoint/links': 'a b\n' } }),
+    packCheckpoint(await checkpoint(), { without: (name) => name === 'checkpoint/pages-1.img', added: [['checkpoint/links', 'a b\n']] }),
   );
   const entries = await entriesOf(archive);
   expect(entries.map(({ name }) => name)).toEqual(['checkpoint/', 'checkpoint/core-1.img', 'config.dump', 'checkpoint/links']);

@@ -1,4 +1,3 @@
-import { migration, migrationUid } from '../objects.ts';
 import {
   actionTypes,
   ago,
@@ -7,9 +6,7 @@ import {
   planOf,
   said,
   silent,
-  source,
   sourceIs,
-  statusAt,
   targetIs,
   targetName,
   written,
@@ -19,32 +16,6 @@ const named = { target: { nodeName: 'node-b', name: targetName } };
 const holding = (change: Parameters<typeof observeAt>[1], status: Parameters<typeof observeAt>[2] = named) =>
   observeAt('Holding', change, status);
 const ready = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
-
-describe('the name of the target is fixed before anything is held', () => {
-  const nameOf = (status: Parameters<typeof observeAt>[2], spec: Parameters<typeof migration>[0] = {}) => {
-    const observation = observeAt('Holding', { ...ready, migration: migration({ ...spec, status: statusAt('Holding', status) }) });
-    const plan = planOf(observation);
-    expect(plan.actions).toEqual([]);
-    expect(plan.status?.target?.nodeName).toBe('node-b');
-    expect(said(plan)?.message).toContain(`pod ${plan.status?.target?.name} on node node-b`);
-    return plan.status?.target?.name;
-  };
-
-  test("Release: as the owner's own names, another one each attempt and migration", () => {
-    const name = nameOf({});
-    expect(name).toMatch(/^web-7d9f-[bcdfghjklmnpqrstvwxz2456789]{5}$/);
-    expect(name).not.toBe(source.name);
-    expect(nameOf({})).toBe(name);
-    expect(nameOf({ attempts: 2 })).not.toBe(name);
-    expect(nameOf({}, { metadata: { uid: 'another' } })).not.toBe(name);
-    expect(nameOf({ source: { ...source, name: `${'a'.repeat(58)}abcde` } })).toHaveLength(63);
-  });
-
-  test('Recreate: the same; Provided: the one that was told', () => {
-    expect(nameOf({ switchKind: 'Recreate' })).toBe(source.name);
-    expect(nameOf({ switchKind: 'Provided' }, { spec: { targetPod: 'mine' } })).toBe('mine');
-  });
-});
 
 test('both are asked to write it down: the source that it holds, the destination that it serves', () => {
   const plan = planOf(holding(ready));
@@ -72,10 +43,7 @@ test('only when both have, the switch begins', () => {
 });
 
 test('without a name that was written nobody is asked anything', () => {
-  const observation = holding(ready, {});
-  const plan = planOf(observation);
-  expect(actionTypes(planOf(written(observation, plan)))).toEqual(['setSource', 'setTarget']);
-  expect(plan.status?.target?.name).not.toContain(migrationUid);
+  expectFailure(planOf(holding(ready, {})), 'RollingBack', 'HoldFailed', /lost the target's name/);
 });
 
 test('a source that was resumed meanwhile rolls back, with what its agent says of it', () => {

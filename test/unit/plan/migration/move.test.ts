@@ -1,7 +1,20 @@
 import type { SourceErrorStep } from '../../../../src/api/agent.ts';
 import { refuseRoom } from '../../../../src/plan/room.ts';
-import { ownedBy, pod } from '../objects.ts';
-import { ago, checkpointImage, expectFailure, observeAt, planOf, said, silent, sourceIs, targetIs, written } from './observations.ts';
+import { migration, migrationUid, ownedBy, pod } from '../objects.ts';
+import {
+  ago,
+  checkpointImage,
+  expectFailure,
+  observeAt,
+  planOf,
+  said,
+  silent,
+  source,
+  sourceIs,
+  statusAt,
+  targetIs,
+  written,
+} from './observations.ts';
 
 const frozenAt = '2026-11-24T11:59:58.250Z';
 const containers = (bytesSent: number) => [{ name: 'app', archiveBytes: 1000, bytesSent }];
@@ -167,6 +180,33 @@ test('shipped and complete: on to the hold, with what the target is made from', 
   expect(planOf(observeAt('Shipping', { source: sourceIs('Shipped', fresh), destination: targetIs('Prepared') })).status?.phase).toBe(
     'Shipping',
   );
+});
+
+describe('the name of the target is fixed before anything is held', () => {
+  const nameOf = (status: Parameters<typeof observeAt>[2], spec: Parameters<typeof migration>[0] = {}) => {
+    const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
+    const observation = observeAt('Shipping', { ...arrived, migration: migration({ ...spec, status: statusAt('Shipping', status) }) });
+    const plan = planOf(observation);
+    expect(plan.actions).toEqual([]);
+    expect(plan.status).toMatchObject({ phase: 'Holding', target: { nodeName: 'node-b' } });
+    return plan.status?.target?.name;
+  };
+
+  test("Release: as the owner's own names, another one each attempt and migration", () => {
+    const name = nameOf({});
+    expect(name).toMatch(/^web-7d9f-[bcdfghjklmnpqrstvwxz2456789]{5}$/);
+    expect(name).not.toBe(source.name);
+    expect(name).not.toContain(migrationUid);
+    expect(nameOf({})).toBe(name);
+    expect(nameOf({ attempts: 2 })).not.toBe(name);
+    expect(nameOf({}, { metadata: { uid: 'another' } })).not.toBe(name);
+    expect(nameOf({ source: { ...source, name: `${'a'.repeat(58)}abcde` } })).toHaveLength(63);
+  });
+
+  test('Recreate: the same; Provided: the one that was told', () => {
+    expect(nameOf({ switchKind: 'Recreate' })).toBe(source.name);
+    expect(nameOf({ switchKind: 'Provided' }, { spec: { targetPod: 'mine' } })).toBe('mine');
+  });
 });
 
 test('by way of a registry the destination is told when all lies there', () => {

@@ -90,6 +90,8 @@ export async function packWithoutPages(
   contentDirectory: string,
   layers: WarmLayer[] = [],
 ): Promise<Readable> {
+  // It may fail before it is waited for.
+  pages.catch(() => undefined);
   const parent = layers.at(-1);
   const compared = new Set(parent && (await mapsOfBoth(directory, parent.path)));
   const without = (name: string) => {

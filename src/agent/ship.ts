@@ -99,6 +99,7 @@ export class Shipper {
         flow.progress(sent.memory + sent.archive);
       };
       const { promise: pages, ...known } = Promise.withResolvers<Pages>();
+      // Who waits for it may not have begun to when it fails.
       pages.catch(() => undefined);
       // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
       const [bytes, archive] = await together(signal, (stop) => {

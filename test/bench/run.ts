@@ -46,7 +46,7 @@ const options = new Command('make bench')
   .addOption(new Option('--loads <list>', `what is in it: ${loads.join(',')}`).argParser(loadNames))
   .addOption(new Option('--containers <list>', 'containers a pod: 1,3').argParser(numbers))
   .addOption(
-    new Option('--repetitions <n>', 'moves of each kind and way; left out: 5 where docs/performance.md promises ranges, else 1').argParser(
+    new Option('--repetitions <n>', 'moves of each kind and way; left out: 5 where figures are promised, else 3 or 1').argParser(
       (word) => numbers(word)[0],
     ),
   )

@@ -5,7 +5,7 @@ import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/di
 import { ArchiveError } from '../archive/errors.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import type { BlobInfo } from '../image/blob-store.ts';
-import type { RegistryClient } from '../image/registry-client.ts';
+import type { ImageSender } from '../image/chunked-upload.ts';
 import type { Flow } from './source-record.ts';
 
 /** Files of memory sent at the same time. */
@@ -16,7 +16,7 @@ const lookInterval = 20;
 
 /** Where a checkpoint's memory goes, ahead of the image. */
 export interface PagesRoute {
-  client: RegistryClient;
+  client: ImageSender;
   repository: string;
   flow: Flow;
   signal: AbortSignal;

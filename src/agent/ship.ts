@@ -8,7 +8,9 @@ import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
 import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
 import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
-import { checkpointConfig, copyImage, pushCheckpointImage } from '../image/checkpoint-image.ts';
+import { checkpointConfig, pushCheckpointImage } from '../image/checkpoint-image.ts';
+import { fetchChunked, removeAll } from '../image/chunked-fetch.ts';
+import { ChunkedTransfers, ChunkedUploader, type ImageSender } from '../image/chunked-upload.ts';
 import { digestOf } from '../image/digest.ts';
 import { credentialsFor } from '../image/docker-config.ts';
 import { mediaTypes } from '../image/media-types.ts';
@@ -52,9 +54,9 @@ export interface ShipperOptions {
 
 /** Where one migration's images go or come from. */
 interface Route {
-  client: RegistryClient;
+  client: ImageSender;
   /** For memory, where that goes to another port. */
-  memory?: RegistryClient;
+  memory?: ImageSender;
   repository(part: string): string;
 }
 
@@ -64,6 +66,7 @@ interface Route {
  */
 export class Shipper {
   readonly #options: ShipperOptions;
+  readonly #chunked = new ChunkedTransfers();
 
   constructor(options: ShipperOptions) {
     this.#options = options;
@@ -84,7 +87,7 @@ export class Shipper {
     const { contentDirectory } = request.destination;
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
       const isDirectory = (await stat(path)).isDirectory();
-      const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? request.transfer === 'Direct');
+      const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? true);
       const ahead = beside ? layers : [];
       const open = async (pages: Promise<Pages>) => {
         await whole;
@@ -199,8 +202,8 @@ export class Shipper {
     await this.#throughRegistry(token, signal, async ({ client, repository }) => {
       const copied = await Promise.all(
         partsOf(request).map(async (part) => {
-          const { manifest } = await copyImage({ client, repository: repository(part), reference: restoreTag }, store, { signal });
-          return { part, digest: manifest.digest };
+          const from = { client, repository: repository(part), reference: restoreTag };
+          return { part, digest: await fetchChunked(from, store, { signal, slots: this.#chunked.slots }) };
         }),
       );
       for (const { part, digest } of copied) await received(part, digest);
@@ -211,11 +214,7 @@ export class Shipper {
   /** Removes from the registry what the source pushed there. Best effort: where a registry forbids it, its own retention has to do. */
   async retract(request: TargetRequest, token: string, signal: AbortSignal): Promise<void> {
     await this.#throughRegistry(token, signal, async ({ client, repository }) => {
-      const remove = async (part: string) => {
-        const manifest = await client.getManifest(repository(part), restoreTag, { signal });
-        if (manifest) await client.deleteManifest(repository(part), manifest.digest, { signal });
-      };
-      await Promise.allSettled(partsOf(request).map(remove));
+      await Promise.allSettled(partsOf(request).map((part) => removeAll(client, repository(part), signal)));
     });
   }
 
@@ -232,7 +231,10 @@ export class Shipper {
 
   #along<Value>(request: SourceRequest, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
     const { address, memoryPort, repository: token } = request.destination;
-    if (request.transfer === 'Registry') return this.#throughRegistry(token, signal, work);
+    if (request.transfer === 'Registry')
+      return this.#throughRegistry(token, signal, ({ client, repository }) =>
+        work({ client: new ChunkedUploader(client, this.#chunked), repository }),
+      );
     const { ca, cert, key } = this.#options.tls();
     const clientOf = (registry: string) =>
       new RegistryClient({ registry, scheme: 'https', ca, clientCert: cert, clientKey: key, servername: tlsNames.agent, signal });
@@ -243,7 +245,11 @@ export class Shipper {
     });
   }
 
-  async #throughRegistry<Value>(token: string, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
+  async #throughRegistry<Value>(
+    token: string,
+    signal: AbortSignal,
+    work: (route: { client: RegistryClient; repository: Route['repository'] }) => Promise<Value>,
+  ): Promise<Value> {
     const { registry } = this.#options;
     if (!registry) throw new Error('the transfer Registry needs a registry, and the agents have none (option --registry)');
     const slash = registry.reference.indexOf('/');
@@ -278,7 +284,7 @@ function rewritten({ containers }: SourceRequest, container: string): RewriteOpt
 
 /** Sends an archive as an image. */
 async function pushArchive(
-  client: RegistryClient,
+  client: ImageSender,
   {
     open,
     rewrite,

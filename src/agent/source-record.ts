@@ -122,8 +122,8 @@ export interface SourcePorts {
 }
 
 /** Whether the destination takes memory beside an archive, where the checkpoint is a directory (ship.ts). */
-export function goesBeside({ transfer, destination }: SourceRequest): boolean {
-  return transfer === 'Direct' && destination.contentDirectory !== undefined;
+export function goesBeside({ destination }: SourceRequest): boolean {
+  return destination.contentDirectory !== undefined;
 }
 
 /** Key of `shipped` for the volumes, which are one image beside the containers'; no container can be named so. */

@@ -39,7 +39,8 @@ export class WarmRounds {
     const { record, hooks, signal } = work;
     const { request } = record;
     const { ahead } = this.#ports;
-    if (!ahead || !goesBeside(request)) return;
+    // The destination fetches from a registry only when all lies there, and so after the freeze.
+    if (!ahead || request.transfer !== 'Direct' || !goesBeside(request)) return;
     // Twice on this disk while the second is made, and once more on the destination's than without.
     const free = Math.min(this.#ports.freeBytes() ?? Number.POSITIVE_INFINITY, request.destination.freeBytes ?? Number.POSITIVE_INFINITY);
     if (memory * 3 > free) return;

@@ -26,6 +26,8 @@ export interface PageSenderOptions {
   accepts: readonly Compression[] | undefined;
   link: LinkRate;
   pace: Pace | undefined;
+  /** Frames also where no zeros are: the same content makes the same body then, as long as it is not worth compressing. */
+  alwaysFramed?: boolean;
   /** Told of every position that all has been sent up to. */
   passed: ((position: number) => void) | undefined;
   signal: AbortSignal;
@@ -68,9 +70,9 @@ export class PageSender {
 
   /** What of the next bytes goes next. */
   segment(available: number): Segment {
-    const { accepts, link, pace } = this.#options;
+    const { accepts, link, pace, alwaysFramed } = this.#options;
     const probing = accepts !== undefined && (link.due(pace?.rate) || (link.rate === undefined && pace?.rate === undefined));
-    const framed = accepts !== undefined && (this.#zeros || (!probing && this.#choice() !== 'none'));
+    const framed = accepts !== undefined && (alwaysFramed || this.#zeros || (!probing && this.#choice() !== 'none'));
     const length = Math.min(available, probing ? probeBytes : accepts !== undefined && !framed ? plainBytes : segmentBytes);
     const { position } = this.#reader;
     const [began, before] = [performance.now(), this.wire];

@@ -35,6 +35,9 @@ export interface Manifest {
 /** How long deleting an abandoned upload session may take; after that the registry has to forget it by itself. Milliseconds. */
 const cancelMs = 5_000;
 
+/** Tags that are asked for at a time. */
+const tagsAtOnce = 1000;
+
 /** How often in a row it goes on after a connection that broke, and how long it waits before, the longer the more often. Milliseconds. */
 const resumes = 5;
 const resumeMs = 200;
@@ -255,8 +258,32 @@ export class RegistryClient {
     return info;
   }
 
-  /** Makes a blob of another repository of this registry known here. False: it has to be uploaded (spec: "Mounting a blob"). */
-  async mountBlob(repository: string, from: string, digest: string, options: CallOptions = {}): Promise<boolean> {
+  /**
+   * Makes content a blob of a repository with as little sent as can be: nothing when it is there ("Checking if content exists
+   * in the registry"), nothing when the registry mounts it from another repository of its own ("Mounting a blob"). One that
+   * does not has begun an upload instead, which is used.
+   *
+   * @param options.from a repository that may have it
+   * @returns whether the content was sent
+   * @throws ImageError `no-space`, `too-large`, `digest-mismatch`
+   */
+  async ensureBlob(repository: string, content: Buffer, options: CallOptions & { from?: string } = {}): Promise<boolean> {
+    const info = { digest: digestOf(content), size: content.length };
+    const { from, ...call } = options;
+    let session: URL | undefined;
+    if (from === undefined) {
+      if (await this.headBlob(repository, info.digest, call)) return false;
+    } else {
+      session = await this.#mountBlob(repository, from, info.digest, call);
+      if (!session) return false;
+    }
+    session ??= await this.#beginUpload(repository, call);
+    await this.#completeUpload(repository, session, info, content, call);
+    return true;
+  }
+
+  /** @returns where to upload it, when the registry does not mount it */
+  async #mountBlob(repository: string, from: string, digest: string, options: CallOptions): Promise<URL | undefined> {
     const target = `${uploadsPath(repository)}?mount=${encodeURIComponent(checkDigest(digest))}&from=${encodeURIComponent(checkRepository(from))}`;
     const response = await this.#transport.send({
       method: 'POST',
@@ -268,8 +295,37 @@ export class RegistryClient {
       signal: options.signal,
     });
     await response.body.dump();
-    if (response.statusCode === 202) await this.#cancelUpload(repository, this.#location(response, response.url));
-    return response.statusCode === 201;
+    return response.statusCode === 201 ? undefined : this.#location(response, response.url);
+  }
+
+  /** All tags of a repository ("Listing Tags"); none when there is no such repository. At most 4 MiB an answer. */
+  async listTags(repository: string, options: CallOptions = {}): Promise<string[]> {
+    const doing = `listing the tags of ${repository}`;
+    const tags: string[] = [];
+    let target: string | URL = `/v2/${checkRepository(repository)}/tags/list?n=${tagsAtOnce}`;
+    for (;;) {
+      const response: TransportResponse = await this.#transport.send({
+        method: 'GET',
+        target,
+        doing,
+        scopes: [pull(repository)],
+        expect: [200, 404],
+        signal: options.signal,
+      });
+      if (response.statusCode === 404) {
+        await response.body.dump();
+        return tags;
+      }
+      const body = await readLimited(response.body, maxManifestBytes).catch((error: unknown) => {
+        throw this.#transport.failure({ doing, signal: options.signal }, error);
+      });
+      const found = tagsOf(body);
+      if (!found) throw new ImageError('protocol', `registry ${this.origin}, ${doing}: its answer has no list of tags`);
+      tags.push(...found);
+      const next = /<([^>]+)>\s*;\s*rel="?next"?/.exec(String(response.headers.link ?? ''))?.[1];
+      if (next === undefined || found.length === 0 || !URL.canParse(next, response.url.href)) return tags;
+      target = new URL(next, response.url);
+    }
   }
 
   /**
@@ -442,6 +498,17 @@ export class RegistryClient {
     if (typeof found === 'string' && found.startsWith('sha256:') && found !== digest) {
       throw new ImageError('digest-mismatch', `registry ${this.origin}, ${doing}: it stored ${found} instead of ${digest}`);
     }
+  }
+}
+
+/** `null` is how some say that there are none. */
+function tagsOf(body: Buffer | undefined): string[] | undefined {
+  try {
+    const { tags } = JSON.parse(body?.toString('utf8') ?? '') as { tags?: unknown };
+    if (tags === null) return [];
+    return Array.isArray(tags) && tags.every((tag) => typeof tag === 'string') ? tags : undefined;
+  } catch {
+    return undefined;
   }
 }
 

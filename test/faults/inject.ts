@@ -110,6 +110,11 @@ export async function smallDisk(node: string, directory: string, mebibytes: numb
   await onNode(node, 'sh', '-ec', `mkdir -p ${directory}; mount -t tmpfs -o size=${mebibytes}M tmpfs ${directory}`);
 }
 
+/** Somebody else takes all that is left on a file system, at once. */
+export async function fillDisk(node: string, directory: string): Promise<void> {
+  await onNode(node, 'sh', '-ec', `fallocate -l "$(df --output=avail -B1 ${directory} | tail -n 1)" ${directory}/somebody-elses`);
+}
+
 export async function largeDisk(node: string, directory: string): Promise<void> {
   await onNode(node, 'umount', '-l', directory).catch(() => undefined);
 }

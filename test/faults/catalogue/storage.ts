@@ -1,6 +1,6 @@
 import { kubectl, onNode } from '../../cluster/support/lab.ts';
 import type { Fault } from '../fault.ts';
-import { breakCriu, largeDisk, signalPodferry, smallDisk } from '../inject.ts';
+import { breakCriu, fillDisk, largeDisk, signalPodferry, smallDisk } from '../inject.ts';
 
 const checkpoints = '/var/lib/podferry/checkpoints';
 const content = '/var/lib/podferry/content';
@@ -14,7 +14,19 @@ const toFirst = (node: string, find: string, action: string) =>
     `for i in $(seq 400); do f=$(${find} | head -n 1); [ -z "$f" ] || break; sleep 0.05; done; [ -n "$f" ]; ${action}`,
   );
 
+/** There is room when that is looked at, before the freeze, and none a moment later. */
+const filledBySomebody = (side: 'source' | 'destination', directory: string): Omit<Fault, 'name'> => ({
+  at: 'Checkpointing',
+  memory: 512,
+  prepare: (trial) => smallDisk(trial[side], directory, 2500),
+  inject: (trial) => fillDisk(trial[side], directory),
+  heal: (trial) => largeDisk(trial[side], directory),
+  lasts: 4000,
+});
+
 export const storage: Fault[] = [
+  { name: 'disk of the source filled by somebody while it checkpoints', ...filledBySomebody('source', checkpoints) },
+  { name: 'disk of the destination filled by somebody while the archive arrives', ...filledBySomebody('destination', content) },
   {
     name: 'disk full on the source when it checkpoints',
     at: 'Preparing',
@@ -75,8 +87,8 @@ export const storage: Fault[] = [
       await signalPodferry(destination, 'agent', 'STOP');
       await toFirst(
         'control',
-        'find /lab/registry -path "*blobs*" -name data -size +100M -mmin -0.5',
-        'printf XXXX | dd of="$f" bs=1 seek=10000000 conv=notrunc 2>/dev/null',
+        'find /lab/registry -path "*blobs*" -name data -size +3M -mmin -0.5',
+        'printf XXXX | dd of="$f" bs=1 seek=1000000 conv=notrunc 2>/dev/null',
       );
     },
     heal: ({ destination }) => signalPodferry(destination, 'agent', 'CONT'),

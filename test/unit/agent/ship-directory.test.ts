@@ -63,13 +63,10 @@ async function start() {
   return { directory, images, client, sent, stop, whole, resolve, reject, pages: shipPages(directory, whole, route) };
 }
 
-const soon = () => new Promise((next) => setTimeout(next, 60));
-
 test('memory is sent while it is written, files that come later too', async () => {
   const { images, client, sent, resolve, pages } = await start();
   await writeFile(join(images, 'pages-1.img'), 'one ');
-  await soon();
-  expect(client.atOnce).toBe(1);
+  await until(() => client.atOnce === 1);
   await writeFile(join(images, 'pages-2.img'), 'second');
   await appendFile(join(images, 'pages-1.img'), 'more');
   await writeFile(join(images, 'core-1.img'), 'not memory');
@@ -84,7 +81,7 @@ test('memory is sent while it is written, files that come later too', async () =
 test('many files go a few at a time', async () => {
   const { images, client, resolve, pages } = await start();
   for (let id = 1; id <= 11; id++) await writeFile(join(images, `pages-${id}.img`), `memory ${id}`);
-  await soon();
+  await until(() => client.atOnce === 4);
   resolve();
   expect((await pages).size).toBe(11);
   expect(client.most).toBe(4);
@@ -103,7 +100,7 @@ test('an upload that fails ends the others', async () => {
 test('a checkpoint that fails ends the uploads, with its error', async () => {
   const { images, client, reject, pages } = await start();
   await writeFile(join(images, 'pages-1.img'), 'half');
-  await soon();
+  await until(() => client.atOnce === 1);
   reject(new Error('CRIU gave up'));
   await expect(pages).rejects.toThrow('CRIU gave up');
   expect(client.atOnce).toBe(0);
@@ -112,7 +109,7 @@ test('a checkpoint that fails ends the uploads, with its error', async () => {
 test('a stop ends them', async () => {
   const { images, client, stop, pages } = await start();
   await writeFile(join(images, 'pages-1.img'), 'half');
-  await soon();
+  await until(() => client.atOnce === 1);
   stop.abort(new Error('lease'));
   await expect(pages).rejects.toThrow(/lease|aborted/);
   expect(client.atOnce).toBe(0);

@@ -106,11 +106,11 @@ export function smallDisk(bytes: number): { path: string; remove: () => void } |
   };
 }
 
-/** Waits until the condition holds, at most two seconds. */
+/** Waits until the condition holds, at most ten seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 1000; i++) {
     if (await condition()) return;
     await new Promise((done) => setTimeout(done, 10));
   }
-  throw new Error('the condition did not come true within 2 s');
+  throw new Error('the condition did not come true within 10 s');
 }

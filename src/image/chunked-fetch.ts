@@ -53,12 +53,23 @@ export async function fetchChunked(from: From, store: BlobStore, options: FetchO
   return image.digest;
 }
 
-/** Removes every manifest of a repository, chunks of blobs without an image too. What has no manifest goes with the registry's garbage collection. */
+/**
+ * Removes every manifest of a repository, also of blobs without an image. What no manifest names goes with the registry's garbage
+ * collection.
+ *
+ * @throws ImageError of the first that could not be removed; all have been tried
+ */
 export async function removeAll(client: RegistryClient, repository: string, signal: AbortSignal): Promise<void> {
+  let failure: { error: unknown } | undefined;
   for (const tag of await client.listTags(repository, { signal })) {
-    const manifest = await client.getManifest(repository, tag, { signal });
-    if (manifest) await client.deleteManifest(repository, manifest.digest, { signal });
+    try {
+      const manifest = await client.getManifest(repository, tag, { signal });
+      if (manifest) await client.deleteManifest(repository, manifest.digest, { signal });
+    } catch (error) {
+      failure ??= { error };
+    }
   }
+  if (failure) throw failure.error;
 }
 
 async function fetchBlob({ client, repository }: From, digest: string, store: BlobStore, options: FetchOptions): Promise<void> {

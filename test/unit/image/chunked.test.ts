@@ -314,6 +314,19 @@ test('all of it is removed, over several pages of tags, also when there is no im
   await removeAll(client, 'nobody/app', never);
 });
 
+test('one that cannot be removed does not keep the others', async () => {
+  const { registry, client, uploader } = await start();
+  for (let each = 0; each < 3; each++) await uploader.uploadBlob('tok/app', Readable.from([randomBytes(100)]));
+  const [kept] = registry.tags('tok/app');
+  registry.before = ({ method, url }, response) => {
+    if (method !== 'DELETE' || !url?.endsWith(registry.repository('tok/app').tags.get(kept ?? '') ?? '-')) return false;
+    response.writeHead(405).end();
+    return true;
+  };
+  await expect(removeAll(client, 'tok/app', never)).rejects.toMatchObject({ status: 405 });
+  expect(registry.tags('tok/app')).toEqual([kept]);
+});
+
 test('what was fetched is not fetched again', async () => {
   const { registry, push, fetched } = await start();
   await push(randomBytes(2 * chunkBytes));

@@ -2,6 +2,7 @@ import { rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { secretNames } from '../api/names.ts';
 import { createRegistryHandler } from '../image/registry-server.ts';
 import { KubeClient } from '../kube/client.ts';
@@ -116,6 +117,10 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const checkpoints = join(options.stateDirectory, 'checkpoints');
   const checkpoint = { runtime, kubelet, way: options.checkpoint, directory: checkpoints, timeout: checkpointTimeout };
   const dumps = beside ? memoryCheckpointer(checkpoint) : undefined;
+  const retract = (request: SourceRequest | TargetRequest, token: string) =>
+    shipper
+      .retract(request, token, AbortSignal.timeout(retractDeadline))
+      .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'a checkpoint could not be removed from the registry'));
   const now = () => Date.now();
 
   const sources = new SourceKeeper(
@@ -135,6 +140,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       shipVolumes: (uid, request, before, flow, stop) =>
         shipper.volumes(request, before, (volume) => keptVolumes.pack(uid, request, volume, stop), flow, stop),
       removeVolumes: (uid) => keptVolumes.remove(uid),
+      retract: (request) => retract(request, request.destination.repository),
       removeCheckpoints: (uid) => rm(join(checkpoints, uid), { recursive: true, force: true }),
       now,
     },
@@ -149,10 +155,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       fetch: async (uid, { request, token }, stop) =>
         shipper.fetch(request, token, await contents.of(uid), (part, digest) => targets.received(uid, part, digest), stop),
       fillVolumes: async (uid, { volumes }, podUid, stop) => shipper.unpackVolumes(await contents.of(uid), volumes ?? '', podUid, stop),
-      retract: ({ request, token }) =>
-        shipper
-          .retract(request, token, AbortSignal.timeout(retractDeadline))
-          .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'a checkpoint could not be removed from the registry')),
+      retract: ({ request, token }) => retract(request, token),
       verifyContent: (uid) => contents.verify(uid),
       removeContent: (uid) => contents.remove(uid),
       freeBytes: () => freeBytes(content),

@@ -212,7 +212,7 @@ export class Shipper {
   }
 
   /** Removes from the registry what the source pushed there. Best effort: where a registry forbids it, its own retention has to do. */
-  async retract(request: TargetRequest, token: string, signal: AbortSignal): Promise<void> {
+  async retract(request: SourceRequest | TargetRequest, token: string, signal: AbortSignal): Promise<void> {
     await this.#throughRegistry(token, signal, async ({ client, repository }) => {
       await Promise.allSettled(partsOf(request).map((part) => removeAll(client, repository(part), signal)));
     });
@@ -307,8 +307,8 @@ async function pushArchive(
 }
 
 /** The images of a migration: one a container, and one for the volumes. */
-function partsOf({ containers, volumes }: TargetRequest): string[] {
-  return [...containers.map(({ name }) => name), ...(volumes.length ? [volumesRepository] : [])];
+function partsOf({ containers, volumes }: SourceRequest | TargetRequest): string[] {
+  return [...containers.map(({ name }: { name: string }) => name), ...(volumes.length ? [volumesRepository] : [])];
 }
 
 async function using<Value>(client: RegistryClient, work: (client: RegistryClient) => Promise<Value>): Promise<Value> {

@@ -116,6 +116,8 @@ export interface SourcePorts {
   shipVolumes(uid: string, request: SourceRequest, before: Shipped | undefined, flow: Flow, signal: AbortSignal): Promise<Shipped>;
   /** Removes that copy. */
   removeVolumes(uid: string): Promise<void>;
+  /** Removes from the configured registry what was pushed there (transfer Registry). Never fails. */
+  retract(request: SourceRequest): Promise<void>;
   /** Removes what checkpoints of this migration have written where they may be followed, whole or not. */
   removeCheckpoints(uid: string): Promise<void>;
   now(): number;

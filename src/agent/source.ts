@@ -406,6 +406,8 @@ export class SourceKeeper {
     record.state = 'Running';
     await this.#writeOrMakeRoom(uid, entry);
     this.#changed(uid, entry);
+    // The destination does too, but may have done so while this was still pushing.
+    if (record.request.transfer === 'Registry') void this.#ports.retract(record.request);
   }
 
   async #resumeContainers(uid: string, record: SourceRecord): Promise<boolean> {

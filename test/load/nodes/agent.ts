@@ -82,6 +82,7 @@ export class FakeAgent {
         shipVolumes: async () => ({ digest: '', bytes: 0 }),
         removeVolumes: async () => undefined,
         removeCheckpoints: async () => undefined,
+        retract: async () => undefined,
         now,
       },
       new MemoryRecords(),

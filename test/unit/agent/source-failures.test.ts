@@ -29,6 +29,17 @@ describe('a step that fails resumes the pod', () => {
     expect(source.calls).not.toContain('pause app');
   });
 
+  test.each([
+    ['Registry', 1],
+    ['Direct', 0],
+  ] as const)('shipping, transfer %s: what lies in the registry goes, once the pod runs', async (transfer, times) => {
+    const source = await startSource(cleanup, { ports: { ship: () => Promise.reject(new Error('no route')) } });
+    await source.set('Shipped', { transfer });
+    expect(await failed(source)).toEqual({ step: 'ship', message: 'no route' });
+    await until(() => source.calls.filter((call) => call === 'retract').length === times);
+    if (times > 0) expect(source.calls.indexOf('retract')).toBeGreaterThan(source.calls.lastIndexOf('resume proxy'));
+  });
+
   test('a pause', async () => {
     const source = await startSource(cleanup);
     source.runtime.instead.set('pause proxy', () => Promise.reject(new Error('cgroup is busy')));

@@ -101,6 +101,9 @@ export async function startSource(
     async removeVolumes() {
       calls.push('remove the volumes');
     },
+    async retract() {
+      calls.push('retract');
+    },
     removeCheckpoints: async () => undefined,
     now: () => Date.now(),
     ...given.ports,

@@ -149,7 +149,9 @@ export class ChunkedUploader implements ImageSender {
         known.remember(this.#client.origin, digest, repository);
         return;
       } catch (error) {
-        if (!(error instanceof ImageError) || error.code !== 'unreachable' || tries > retries) throw error;
+        // A registry that was started anew has forgotten the upload that it had begun.
+        const passing = error instanceof ImageError && (error.code === 'unreachable' || error.code === 'not-found');
+        if (!passing || tries > retries) throw error;
         await sleep(tries * retryMs, undefined, { ...(signal && { signal }) });
       }
     }

@@ -6,7 +6,7 @@ import type { Manifest } from './registry-client.ts';
 
 /**
  * How images lie in a registry that others run (transfer Registry): each blob cut into chunks, which are what the registry has as
- * blobs. A manifest of its own, tagged `sha256-HEX` by the blob's digest, names them in their order; so whoever finds the
+ * blobs. A manifest of its own, tagged `blob-HEX` by the blob's digest, names them in their order; so whoever finds the
  * tag finds all of it, and nothing has to be remembered elsewhere. An image is a manifest whose config is the image's
  * own manifest as it will be on the destination. Any registry of the distribution specification takes both.
  */
@@ -58,14 +58,15 @@ interface Artifact {
   annotations?: Record<string, string>;
 }
 
-const tagPattern = /^sha256-[0-9a-f]{64}$/;
+/** Not `sha256-HEX`: that is where the distribution specification keeps referrers ("Referrers Tag Schema"). */
+const tagPattern = /^blob-[0-9a-f]{64}$/;
 
 /** Under which a blob's chunks are found. */
-export const tagOf = (digest: string) => digest.replace(':', '-');
+export const tagOf = (digest: string) => digest.replace('sha256:', 'blob-');
 
 /** The digests whose chunks are under these tags; other tags are passed over. */
 export function digestsIn(tags: readonly string[]): string[] {
-  return tags.filter((tag) => tagPattern.test(tag)).map((tag) => tag.replace('-', ':'));
+  return tags.filter((tag) => tagPattern.test(tag)).map((tag) => tag.replace('blob-', 'sha256:'));
 }
 
 /** @param config a blob that is there; a registry wants one */

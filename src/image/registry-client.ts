@@ -270,32 +270,29 @@ export class RegistryClient {
   async ensureBlob(repository: string, content: Buffer, options: CallOptions & { from?: string } = {}): Promise<boolean> {
     const info = { digest: digestOf(content), size: content.length };
     const { from, ...call } = options;
-    let session: URL | undefined;
-    if (from === undefined) {
-      if (await this.headBlob(repository, info.digest, call)) return false;
-    } else {
-      session = await this.#mountBlob(repository, from, info.digest, call);
-      if (!session) return false;
-    }
-    session ??= await this.#beginUpload(repository, call);
+    const mounted = from === undefined ? undefined : await this.#mountBlob(repository, from, info.digest, call);
+    if (mounted === 'mounted') return false;
+    if (!mounted && (await this.headBlob(repository, info.digest, call))) return false;
+    const session = mounted ?? (await this.#beginUpload(repository, call));
     await this.#completeUpload(repository, session, info, content, call);
     return true;
   }
 
-  /** @returns where to upload it, when the registry does not mount it */
-  async #mountBlob(repository: string, from: string, digest: string, options: CallOptions): Promise<URL | undefined> {
+  /** @returns where to upload it, when the registry does not mount it; undefined when it refuses to, as one does whose credentials are not for both */
+  async #mountBlob(repository: string, from: string, digest: string, options: CallOptions): Promise<URL | 'mounted' | undefined> {
     const target = `${uploadsPath(repository)}?mount=${encodeURIComponent(checkDigest(digest))}&from=${encodeURIComponent(checkRepository(from))}`;
     const response = await this.#transport.send({
       method: 'POST',
       target,
       doing: `mounting blob ${digest} of ${from} in ${repository}`,
       scopes: [push(repository), pull(from)],
-      expect: [201, 202],
+      expect: [201, 202, 401, 403, 404],
       headers: { 'content-length': '0' },
       signal: options.signal,
     });
     await response.body.dump();
-    return response.statusCode === 201 ? undefined : this.#location(response, response.url);
+    if (response.statusCode === 201) return 'mounted';
+    return response.statusCode === 202 ? this.#location(response, response.url) : undefined;
   }
 
   /** All tags of a repository ("Listing Tags"); none when there is no such repository. At most 4 MiB an answer. */

@@ -114,6 +114,20 @@ test('a connection that breaks costs a chunk, not the blob', async () => {
   expect(refused).toBe(2);
 });
 
+test('a registry that was started anew, and knows nothing of an upload that it had begun', async () => {
+  const { registry, push, fetched } = await start();
+  let forgotten = 0;
+  registry.before = ({ method, url }, response) => {
+    if (method !== 'PUT' || !url?.includes('/blobs/uploads/') || forgotten >= 1) return false;
+    forgotten++;
+    response.writeHead(404).end(JSON.stringify({ errors: [{ code: 'BLOB_UPLOAD_UNKNOWN' }] }));
+    return true;
+  };
+  const { manifestDigest } = await push(randomBytes(chunkBytes));
+  expect(forgotten).toBe(1);
+  expect(await fetched()).toBe(manifestDigest);
+});
+
 describe('from another repository', () => {
   test('it is mounted', async () => {
     const { registry, chunksSent, push, fetched } = await start();
@@ -123,6 +137,21 @@ describe('from another repository', () => {
     const { manifestDigest } = await push(archive, 'second/app');
     expect(chunksSent()).toBe(before);
     expect(registry.asked.filter((line) => line.includes('from=first%2Fapp')).length).toBeGreaterThan(2);
+    expect(await fetched('second/app')).toBe(manifestDigest);
+  });
+
+  test.each([401, 403, 404])('it is sent where the registry refuses to mount it (%i)', async (status) => {
+    const { registry, chunksSent, push, fetched } = await start();
+    const archive = randomBytes(2 * chunkBytes);
+    await push(archive, 'first/app');
+    registry.before = ({ url }, response) => {
+      if (!url?.includes('mount=')) return false;
+      response.writeHead(status).end();
+      return true;
+    };
+    const sent = chunksSent();
+    const { manifestDigest } = await push(archive, 'second/app');
+    expect(chunksSent()).toBe(sent * 2);
     expect(await fetched('second/app')).toBe(manifestDigest);
   });
 

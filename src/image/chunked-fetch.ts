@@ -1,20 +1,16 @@
 import { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Slots } from '../util/slots.ts';
 import type { BlobStore } from './blob-store.ts';
 import { blobOfManifest, type Chunk, digestsIn, imageOfManifest, tagOf } from './chunks.ts';
 import { ImageError } from './errors.ts';
 import { maxManifestBytes } from './media-types.ts';
 import { contentOfFrames } from './page-frames.ts';
+import { persistently } from './persistently.ts';
 import { readLimited } from './read-limited.ts';
 import type { Manifest, RegistryClient } from './registry-client.ts';
 
 /** Chunks of one blob that are asked for at the same time. */
 const atOnce = 4;
-
-/** How often a chunk is asked for again, and how long it waits before, the longer the more often. Milliseconds. */
-const retries = 5;
-const retryMs = 200;
 
 interface From {
   client: RegistryClient;
@@ -120,18 +116,13 @@ interface Held {
 async function hold(client: RegistryClient, repository: string, chunk: Chunk, { slots, signal }: FetchOptions): Promise<Held> {
   const release = await slots.take(signal);
   try {
-    for (let tries = 1; ; tries++) {
-      try {
-        const { stream } = await client.getBlob(repository, chunk.digest, { signal });
-        const content = await readLimited(stream, chunk.size);
-        if (content?.length !== chunk.size)
-          throw new ImageError('protocol', `registry ${client.origin}, ${repository}: chunk ${chunk.digest} is not of ${chunk.size} bytes`);
-        return { chunk, content, release };
-      } catch (error) {
-        if (!(error instanceof ImageError) || error.code !== 'unreachable' || tries > retries) throw error;
-        await sleep(tries * retryMs, undefined, { signal });
-      }
-    }
+    const content = await persistently(['unreachable'], signal, async () => {
+      const { stream } = await client.getBlob(repository, chunk.digest, { signal });
+      return readLimited(stream, chunk.size);
+    });
+    if (content?.length !== chunk.size)
+      throw new ImageError('protocol', `registry ${client.origin}, ${repository}: chunk ${chunk.digest} is not of ${chunk.size} bytes`);
+    return { chunk, content, release };
   } catch (error) {
     release();
     throw error;

@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Slots } from '../util/slots.ts';
 import { AppendedReader, type AppendedSource, type Pace } from './appended.ts';
 import type { BlobInfo } from './blob-store.ts';
 import { type Chunk, chunkBytes, manifestOfBlob, manifestOfImage, tagOf } from './chunks.ts';
 import { digestOf } from './digest.ts';
-import { ImageError } from './errors.ts';
 import { KnownBlobs } from './known-blobs.ts';
 import { LinkRate } from './link-rate.ts';
 import { mediaTypes } from './media-types.ts';
 import { PageSender } from './page-sender.ts';
+import { persistently } from './persistently.ts';
 import type { CallOptions, RegistryClient, TransferOptions } from './registry-client.ts';
 import { StreamSource } from './stream-source.ts';
 
@@ -19,10 +18,6 @@ export type ImageSender = Pick<RegistryClient, 'uploadBlob' | 'uploadAppended' |
 
 /** Chunks in memory at the same time, of everything that this process sends or fetches this way. */
 const chunksAtOnce = 4;
-
-/** How often a chunk is sent again after a connection that broke, and how long it waits before, the longer the more often. Milliseconds. */
-const retries = 5;
-const retryMs = 200;
 
 /** What all uploads of a process share. */
 export class ChunkedTransfers {
@@ -143,18 +138,11 @@ export class ChunkedUploader implements ImageSender {
   async #send(repository: string, digest: string, content: Buffer, signal: AbortSignal | undefined): Promise<void> {
     const { known } = this.#shared;
     const from = known.repositoryOf(this.#client.origin, digest);
-    for (let tries = 1; ; tries++) {
-      try {
-        await this.#client.ensureBlob(repository, content, { ...(from && from !== repository && { from }), ...(signal && { signal }) });
-        known.remember(this.#client.origin, digest, repository);
-        return;
-      } catch (error) {
-        // A registry that was started anew has forgotten the upload that it had begun.
-        const passing = error instanceof ImageError && (error.code === 'unreachable' || error.code === 'not-found');
-        if (!passing || tries > retries) throw error;
-        await sleep(tries * retryMs, undefined, { ...(signal && { signal }) });
-      }
-    }
+    // A registry that was started anew has forgotten the upload that it had begun, and does not find it.
+    await persistently(['unreachable', 'not-found'], signal, () =>
+      this.#client.ensureBlob(repository, content, { ...(from && from !== repository && { from }), ...(signal && { signal }) }),
+    );
+    known.remember(this.#client.origin, digest, repository);
   }
 }
 

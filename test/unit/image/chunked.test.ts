@@ -77,9 +77,10 @@ test('what is there already is not sent: a try after one that broke off, by anot
   const { registry, client, chunksSent, push } = await start();
   const archive = randomBytes(5 * chunkBytes);
   let puts = 0;
-  registry.before = ({ method, url }, response) => {
+  registry.before = async ({ method, url }, response) => {
     const chunk = method === 'PUT' && url?.includes('/blobs/uploads/') === true;
     if (!chunk || ++puts <= 3) return false;
+    await until(() => chunksSent() === 3);
     response.writeHead(403).end();
     return true;
   };

@@ -12,7 +12,7 @@ export interface Seen {
   /** Highest queue position that was shown, and how many were shown at all. */
   highestPosition: number;
   positionsShown: number;
-  /** Migrations that began although one made two seconds earlier or more, from the same node, still waited. */
+  /** Migrations that still waited two seconds after one from the same node began that was made two seconds later or more. */
   overtaken: number;
   succeeded: number;
   /** By reason. */
@@ -23,6 +23,9 @@ export interface Seen {
   keptBytes: number;
 }
 
+/** Two that begin together are written down one after the other, on a busy machine some time apart. Milliseconds. */
+const together = 2000;
+
 /** Watches all Migrations and counts at every change of any of them. */
 export class LimitsWatcher {
   readonly #informer: Informer<Migration>;
@@ -31,6 +34,8 @@ export class LimitsWatcher {
   readonly #running = new Map<string, { source: string; destination: string | undefined }>();
   readonly #sourceOf: (migration: Migration) => string;
   readonly #ended = new Set<string>();
+  /** uid of those that wait while a later one has begun, and when that was. */
+  readonly #passedBy = new Map<string, number>();
   readonly #bytes = { all: 0, kept: 0 };
   readonly #seen: Seen = {
     most: { perSource: 0, perDestination: 0, cluster: 0 },
@@ -85,6 +90,7 @@ export class LimitsWatcher {
 
   async stop(): Promise<Seen> {
     await this.#informer.stop();
+    for (const uid of [...this.#passedBy.keys()]) this.#begins(uid);
     const { events } = this.#seen;
     return { ...this.#seen, eventBytes: Math.round(this.#bytes.all / events), keptBytes: Math.round(this.#bytes.kept / events) };
   }
@@ -109,15 +115,24 @@ export class LimitsWatcher {
     }
     const begins = this.#waiting.get(uid);
     this.#waiting.delete(uid);
-    if (begins && [...this.#waiting.values()].some((other) => other.source === source && other.created < begins.created - 1000)) {
-      this.#seen.overtaken++;
+    this.#begins(uid);
+    if (begins) {
+      for (const [other, { source: from, created }] of this.#waiting)
+        if (from === source && created < begins.created - 1000 && !this.#passedBy.has(other)) this.#passedBy.set(other, performance.now());
     }
     const destination = status?.phase === 'Preparing' ? undefined : status?.target?.nodeName;
     this.#running.set(uid, { source, destination });
     this.#count();
   }
 
+  #begins(uid: string): void {
+    const since = this.#passedBy.get(uid);
+    if (since !== undefined && performance.now() - since > together) this.#seen.overtaken++;
+    this.#passedBy.delete(uid);
+  }
+
   #end(uid: string): void {
+    this.#begins(uid);
     this.#waiting.delete(uid);
     this.#running.delete(uid);
     this.#ended.add(uid);

@@ -125,7 +125,7 @@ export function problemsOf(report: Report, bounds: Bounds): string[] {
   for (const answer of odd) problems.push(`${evictions.answers[answer]} evictions were answered with ${answer}`);
   if (seen.succeeded !== pods) problems.push(`${seen.succeeded} migrations succeeded for ${pods} pods`);
   if (seen.highestPosition > pods) problems.push(`queue position ${seen.highestPosition} was shown with ${pods} pods`);
-  if (seen.overtaken) problems.push(`${seen.overtaken} migrations began before older ones of their node`);
+  if (seen.overtaken) problems.push(`${seen.overtaken} migrations waited while later ones of their node had begun`);
   if (!killed) problems.push('the leading controller was not killed');
   const perPod = workOf(report) / pods;
   if (perPod > bounds.requestsPerPod)

@@ -101,7 +101,9 @@ describe('a pod that cannot move says why', () => {
 
   it('static', async () => {
     const spec = {
-      nodeName: 'node-a',
+      // A kubelet removes one that it knows nothing of.
+      nodeName: 'nowhere',
+      terminationGracePeriodSeconds: 0,
       containers: [{ name: 'shell', image: await imageOf('shell'), args: ['-c', 'while :; do sleep 1; done'] }],
     };
     const mirror = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'static' }, spec };

@@ -110,9 +110,11 @@ export async function smallDisk(node: string, directory: string, mebibytes: numb
   await onNode(node, 'sh', '-ec', `mkdir -p ${directory}; mount -t tmpfs -o size=${mebibytes}M tmpfs ${directory}`);
 }
 
-/** Somebody else takes all that is left on a file system, at once. */
+/** Somebody else takes all that is left on a file system: half of it at once, the rest as fast as it goes. */
 export async function fillDisk(node: string, directory: string): Promise<void> {
-  await onNode(node, 'sh', '-ec', `fallocate -l "$(df --output=avail -B1 ${directory} | tail -n 1)" ${directory}/somebody-elses`);
+  const half = `fallocate -l "$(df --output=avail -B1 ${directory} | awk 'END { print int($1 / 2) }')" ${directory}/half`;
+  // What fails is the last write, when all is full.
+  await onNode(node, 'sh', '-c', `${half}; dd if=/dev/zero of=${directory}/rest bs=1M; df ${directory} | grep -q 100%`);
 }
 
 export async function largeDisk(node: string, directory: string): Promise<void> {

@@ -45,7 +45,7 @@ export function usualRepetitions(cell: Cell): number {
   return cell.mebibytes < 1024 ? 3 : 1;
 }
 
-/** How it is moved: small pods are too little for sending memory ahead, so that cold would be the same twice. */
+/** How it is moved: for small pods it makes little difference whether memory is sent ahead. */
 export function waysOf({ mebibytes }: Cell): Way[] {
   return ways.filter((way) => way !== 'cold' || mebibytes >= 256);
 }

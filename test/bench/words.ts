@@ -26,8 +26,8 @@ ${tables.growth}Medians, and in brackets the least and the most; where one numbe
   was asked for do not count, for they are lost. containerd fetches the base image of a checkpoint without credentials and
   without its own configuration of registries, so the base images are served to both ways by a second registry, without a password, at \`localhost\`; with the lab's own
   registry this way fails. It also profits from the options for open connections in \`/etc/criu/runc.conf\`, which podferry's agent has written.
-- **podferry**: a Migration with nothing set but the destination; memory is sent ahead where it finds that to pay, in this lab from about 240 MiB on. **cold**:
-  the same with \`warmRounds: 0\`; not measured below 256 MiB, where both are the same.
+- **podferry**: a Migration with nothing set but the destination; memory is sent ahead where it finds that to pay by the rates that it has measured. **cold**:
+  the same with \`warmRounds: 0\`, from 256 MiB on.
 - **Floor**: what is left when nothing but the work itself is done, measured in the same run: CRIU writes the paused task's memory to the disk
   (\`ctr tasks checkpoint --image-path\`), runc restores it from there, and a plain pod of which the image is present is created and answers.
   They are added up as if they could not overlap.

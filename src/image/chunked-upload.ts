@@ -140,7 +140,7 @@ export class ChunkedUploader implements ImageSender {
     const from = known.repositoryOf(this.#client.origin, digest);
     // A registry that was started anew has forgotten the upload that it had begun, and does not find it.
     await persistently(['unreachable', 'not-found'], signal, () =>
-      this.#client.ensureBlob(repository, content, { ...(from && from !== repository && { from }), ...(signal && { signal }) }),
+      this.#client.ensureBlob(repository, digest, content, { ...(from && from !== repository && { from }), ...(signal && { signal }) }),
     );
     known.remember(this.#client.origin, digest, repository);
   }

@@ -263,18 +263,18 @@ export class RegistryClient {
    * in the registry"), nothing when the registry mounts it from another repository of its own ("Mounting a blob"). One that
    * does not has begun an upload instead, which is used.
    *
+   * @param digest of the content
    * @param options.from a repository that may have it
    * @returns whether the content was sent
    * @throws ImageError `no-space`, `too-large`, `digest-mismatch`
    */
-  async ensureBlob(repository: string, content: Buffer, options: CallOptions & { from?: string } = {}): Promise<boolean> {
-    const info = { digest: digestOf(content), size: content.length };
+  async ensureBlob(repository: string, digest: string, content: Buffer, options: CallOptions & { from?: string } = {}): Promise<boolean> {
     const { from, ...call } = options;
-    const mounted = from === undefined ? undefined : await this.#mountBlob(repository, from, info.digest, call);
+    const mounted = from === undefined ? undefined : await this.#mountBlob(repository, from, digest, call);
     if (mounted === 'mounted') return false;
-    if (!mounted && (await this.headBlob(repository, info.digest, call))) return false;
+    if (!mounted && (await this.headBlob(repository, digest, call))) return false;
     const session = mounted ?? (await this.#beginUpload(repository, call));
-    await this.#completeUpload(repository, session, info, content, call);
+    await this.#completeUpload(repository, session, { digest, size: content.length }, content, call);
     return true;
   }
 
@@ -313,9 +313,7 @@ export class RegistryClient {
         await response.body.dump();
         return tags;
       }
-      const body = await readLimited(response.body, maxManifestBytes).catch((error: unknown) => {
-        throw this.#transport.failure({ doing, signal: options.signal }, error);
-      });
+      const body = await this.#documentOf(response, doing, options.signal);
       const found = tagsOf(body);
       if (!found) throw new ImageError('protocol', `registry ${this.origin}, ${doing}: its answer has no list of tags`);
       tags.push(...found);
@@ -344,12 +342,7 @@ export class RegistryClient {
       await response.body.dump();
       return undefined;
     }
-    let body: Buffer | undefined;
-    try {
-      body = await readLimited(response.body, maxManifestBytes);
-    } catch (error) {
-      throw this.#transport.failure({ doing, signal: options.signal }, error);
-    }
+    const body = await this.#documentOf(response, doing, options.signal);
     if (body === undefined)
       throw new ImageError('too-large', `registry ${this.origin}, ${doing}: it is larger than ${maxManifestBytes} bytes`);
     const digest = digestOf(body);
@@ -390,6 +383,15 @@ export class RegistryClient {
     });
     await response.body.dump();
     return response.statusCode !== 404;
+  }
+
+  /** An answer's body; undefined when it is larger than 4 MiB. */
+  async #documentOf(response: TransportResponse, doing: string, signal: AbortSignal | undefined): Promise<Buffer | undefined> {
+    try {
+      return await readLimited(response.body, maxManifestBytes);
+    } catch (error) {
+      throw this.#transport.failure({ doing, signal }, error);
+    }
   }
 
   async #beginUpload(repository: string, options: CallOptions): Promise<URL> {

@@ -1,7 +1,7 @@
 import { handle, kubectl, onNode } from '../cluster/support/lab.ts';
 import { Space } from '../cluster/support/space.ts';
 import { BaseRegistry } from './base-registry.ts';
-import { type Cell, nameOf, waysOf } from './cells.ts';
+import { type Cell, nameOf } from './cells.ts';
 import { Client } from './client.ts';
 import { DocumentedWay, removeImages } from './documented.ts';
 import { measureFloor, sweepFloor } from './floor.ts';
@@ -49,9 +49,8 @@ export class Bench {
   }
 
   /** All ways after each other, who is first changing; a failed one is left out. */
-  async each(cell: Cell, repetition: number, failed: (way: Way, error: unknown) => void): Promise<Trial[]> {
+  async each(cell: Cell, ways: Way[], repetition: number, failed: (way: Way, error: unknown) => void): Promise<Trial[]> {
     const trials: Trial[] = [];
-    const ways = waysOf(cell);
     const first = repetition % ways.length;
     for (const way of [...ways.slice(first), ...ways.slice(0, first)]) {
       try {

@@ -14,6 +14,8 @@ export interface Cell {
 
 export interface PlannedCell extends Cell {
   repetitions: number;
+  /** How it is moved, by turns. */
+  ways: Way[];
 }
 
 export const defaultSizes = [16, 64, 256, 1024, 4096];
@@ -24,16 +26,17 @@ export interface Choice {
   loads?: Load[];
   containers?: number[];
   repetitions?: number;
+  ways?: Way[];
 }
 
 /** Every combination of what was chosen. 4 GiB, which takes minutes a move, only as the plainest pod unless it was asked for. */
-export function plan({ sizes, loads: chosenLoads, containers, repetitions }: Choice): PlannedCell[] {
+export function plan({ sizes, loads: chosenLoads, containers, repetitions, ways: chosenWays }: Choice): PlannedCell[] {
   const cells = (sizes ?? defaultSizes).flatMap((mebibytes) =>
     (chosenLoads ?? loads).flatMap((load) => (containers ?? defaultContainers).map((count) => ({ mebibytes, load, containers: count }))),
   );
   return cells
     .filter((cell) => sizes || cell.mebibytes < 4096 || isPlain(cell))
-    .map((cell) => ({ ...cell, repetitions: repetitions ?? usualRepetitions(cell) }));
+    .map((cell) => ({ ...cell, repetitions: repetitions ?? usualRepetitions(cell), ways: chosenWays ?? usualWays(cell) }));
 }
 
 const isPlain = ({ load, containers }: Cell) => load === 'random' && containers === 1;
@@ -45,8 +48,8 @@ export function usualRepetitions(cell: Cell): number {
   return cell.mebibytes < 1024 ? 3 : 1;
 }
 
-/** How it is moved: for small pods it makes little difference whether memory is sent ahead. */
-export function waysOf({ mebibytes }: Cell): Way[] {
+/** For small pods it makes little difference whether memory is sent ahead. */
+export function usualWays({ mebibytes }: Cell): Way[] {
   return ways.filter((way) => way !== 'cold' || mebibytes >= 256);
 }
 

@@ -7,9 +7,9 @@ import { messageOf } from '../../src/util/errors.ts';
 import { closeCluster } from '../cluster/support/cluster.ts';
 import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
-import { type Choice, type Load, loads, nameOf, type PlannedCell, plan, waysOf } from './cells.ts';
+import { type Choice, loads, nameOf, type PlannedCell, plan } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
-import type { Results } from './results.ts';
+import { type Results, ways } from './results.ts';
 import { noRoomFor } from './room.ts';
 
 const project = join(import.meta.dirname, '../..');
@@ -25,11 +25,14 @@ const numbers = (words: string) =>
     if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('whole numbers with commas between them');
     return value;
   });
-const loadNames = (words: string) =>
-  words.split(',').map((word) => {
-    if (!loads.includes(word as Load)) throw new InvalidArgumentError(`any of ${loads.join(',')}`);
-    return word as Load;
-  });
+const anyOf =
+  <Name extends string>(names: readonly Name[]) =>
+  (words: string) =>
+    words.split(',').map((word) => {
+      const found = names.find((name) => name === word);
+      if (!found) throw new InvalidArgumentError(`any of ${names.join(',')}`);
+      return found;
+    });
 
 interface Options extends Choice {
   quick?: boolean;
@@ -43,13 +46,14 @@ const options = new Command('make bench')
       `${directory}, and after a full run (no options) docs/performance.md; a table goes to standard output. Exit code 1 when a move failed.`,
   )
   .addOption(new Option('--sizes <list>', 'memory of the pods in MiB: 16,64,256,1024,4096').argParser(numbers))
-  .addOption(new Option('--loads <list>', `what is in it: ${loads.join(',')}`).argParser(loadNames))
+  .addOption(new Option('--loads <list>', `what is in it: ${loads.join(',')}`).argParser(anyOf(loads)))
   .addOption(new Option('--containers <list>', 'containers a pod: 1,3').argParser(numbers))
   .addOption(
     new Option('--repetitions <n>', 'moves of each kind and way; left out: 5 where figures are promised, else 3 or 1').argParser(
       (word) => numbers(word)[0],
     ),
   )
+  .addOption(new Option('--ways <list>', `how they are moved: ${ways.join(',')}`).argParser(anyOf(ways)))
   .option('--quick', 'one move each of 16 and 64 MiB, to see that it works')
   .option('--document <file>', 'measure nothing, write docs/performance.md from the results of an earlier run')
   .parse()
@@ -64,16 +68,17 @@ async function measure(options: {
   signal: AbortSignal;
 }): Promise<void> {
   const { bench, cells, results, save, signal } = options;
-  const movesOf = ({ repetitions, ...cell }: PlannedCell) => repetitions * waysOf(cell).length;
+  const movesOf = ({ repetitions, ways }: PlannedCell) => repetitions * ways.length;
   const moves = cells.reduce((sum, cell) => sum + movesOf(cell), 0);
   let done = 0;
-  for (const { repetitions, ...cell } of cells) {
+  for (const planned of cells) {
+    const { repetitions, ways, ...cell } = planned;
     signal.throwIfAborted();
     const lacking = await noRoomFor(cell.mebibytes);
     if (lacking) {
       results.skipped.push(`${nameOf(cell)}: ${lacking}`);
       say(`left out: ${lacking}`);
-      done += movesOf({ repetitions, ...cell });
+      done += movesOf(planned);
       continue;
     }
     const failed = (way: Results['failures'][number]['way'], repetition: number) => (error: unknown) => {
@@ -82,9 +87,9 @@ async function measure(options: {
       say(`${nameOf(cell)}, ${way}: FAILED: ${messageOf(error)}`);
     };
     for (let repetition = 1; repetition <= repetitions; repetition++) {
-      const trials = await bench.each(cell, repetition, (way, error) => failed(way, repetition)(error));
+      const trials = await bench.each(cell, ways, repetition, (way, error) => failed(way, repetition)(error));
       results.trials.push(...trials);
-      done += waysOf(cell).length;
+      done += ways.length;
       for (const trial of trials) say(`${done}/${moves} ${sayTrial(trial)}`);
       if (cell.load === 'random' && cell.containers === 1 && repetition <= mostFloors) {
         await bench

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { NodeOnHost } from './nodes.ts';
 
 interface Seen {
@@ -22,13 +22,13 @@ export class WrittenBytes {
   }
 
   /** To be called twice a second, or what processes wrote just before they ended is missed. The sum so far, from an arbitrary beginning. */
-  async sample(): Promise<number> {
-    const pids = await this.#node.pids();
+  sample(): number {
+    const pids = this.#node.pids();
     const here = new Set(pids);
     const now = new Map<string, Seen>();
     for (const pid of pids) {
       try {
-        const [io, stat] = await Promise.all([readFile(`/proc/${pid}/io`, 'utf8'), readFile(`/proc/${pid}/stat`, 'utf8')]);
+        const [io, stat] = ['io', 'stat'].map((name) => readFileSync(`/proc/${pid}/${name}`, 'utf8')) as [string, string];
         const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
         const parent = Number(fields[1]);
         // The node's first process ignores its children's ends.

@@ -16,9 +16,15 @@ describe('the plan of a run', () => {
   });
 
   it('combines what was chosen, as often as was said', () => {
-    expect(plan({ sizes: [64], loads: ['idle5'], containers: [1, 3], repetitions: 2 })).toEqual([
-      { mebibytes: 64, load: 'idle5', containers: 1, repetitions: 2 },
-      { mebibytes: 64, load: 'idle5', containers: 3, repetitions: 2 },
+    expect(plan({ sizes: [64], loads: ['idle5'], containers: [1, 3], repetitions: 2, ways: ['cold'] })).toEqual([
+      { mebibytes: 64, load: 'idle5', containers: 1, repetitions: 2, ways: ['cold'] },
+      { mebibytes: 64, load: 'idle5', containers: 3, repetitions: 2, ways: ['cold'] },
     ]);
+  });
+
+  it('moves small pods with and without memory sent ahead only when that was asked for', () => {
+    const waysOf = (mebibytes: number) => plan({ sizes: [mebibytes], loads: ['random'], containers: [1] })[0]?.ways;
+    expect(waysOf(64)).toEqual(['documented', 'podferry']);
+    expect(waysOf(256)).toEqual(['documented', 'cold', 'podferry']);
   });
 });

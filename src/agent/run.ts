@@ -213,7 +213,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
     open.close();
     open.closeAllConnections();
   }
-  await Promise.all([certificate.stop(), kubelet.close(), probes.close(), client.close()]);
+  await Promise.all([certificate.stop(), kubelet.close(), probes.close(), client.close(), shipper.close()]);
   runtime.close();
 }
 

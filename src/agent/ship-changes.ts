@@ -1,13 +1,15 @@
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { deltaOf } from '../archive/delta.ts';
-import { imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { ComparedAhead, deltaOf } from '../archive/delta.ts';
+import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import type { PageComparer } from '../archive/page-comparer.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
+import type { BlobInfo } from '../image/blob-store.ts';
+import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
-import { sync } from './disk.ts';
-import { assertWhole, type PagesRoute } from './ship-directory.ts';
+import { assertWhole, eachFileOfMemory, type PagesRoute } from './ship-directory.ts';
 import type { WarmLayer } from './source-record.ts';
 
 /** In the directory of a round: page maps as the destination's restore is to see them. */
@@ -22,47 +24,79 @@ export async function keepMaps(path: string): Promise<void> {
   for (const name of (await readdir(images)).filter(isProcessMap)) await copyFile(join(images, name), join(maps, name));
 }
 
+/** What of a file of memory is to be sent. */
+interface Changes {
+  ranges: Ranges;
+  /** Resolves when there will be no more. */
+  known: PromiseWithResolvers<void>;
+}
+
 /**
  * Sends of a dump's memory what is not in an earlier one of the same container, and leaves the page maps that say so in
- * `mapsDirectory`.
+ * `mapsDirectory`. While CRIU writes, both are compared and the uploads are begun: little is left to be done when it ends.
  *
- * @param path of the dump, which is complete
+ * @param path of the dump
  * @param parent path of the earlier one
+ * @param whole resolves when the dump is complete
  * @throws ArchiveError when it is cut short
  */
-export async function shipChanges(path: string, parent: string, { client, repository, flow, signal }: PagesRoute): Promise<Pages> {
+export async function shipChanges(
+  path: string,
+  parent: string,
+  whole: Promise<void>,
+  comparer: PageComparer,
+  { client, repository, flow, signal }: PagesRoute,
+): Promise<Pages> {
   const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent, imagesDirectory), join(path, mapsDirectory)];
-  await assertWhole(images, async (name) => (await stat(join(images, name))).size);
-  await mkdir(maps, { recursive: true, mode: 0o700 });
-  const names = await readdir(images);
-  const sent = new Map<string, { digest: string; size: number }>();
-  let before = 0;
-  // They have to be durable by the hold.
-  const synced = Promise.all(names.filter(isPages).map((name) => sync(join(images, name))));
-  synced.catch(() => undefined);
-  const send = async (name: string, ranges: Ranges, whole?: Promise<void>) => {
-    await using file = await RangesOfFile.open(join(images, name), ranges, whole);
-    const onProgress = (bytes: number) => flow.progress(before + bytes);
-    const { digest, size } = await client.uploadAppended(repository, file, { signal, pace: flow.pace, onProgress });
-    sent.set(name, { digest, size });
-    before += size;
+  const checkpoints = { directory: images, parent: parentImages };
+  const earlier = new Set(await readdir(parentImages));
+  const ahead = new ComparedAhead(checkpoints, comparer);
+  const changes = new Map<string, Changes>();
+  const changesOf = (name: string) => {
+    const found = changes.get(name) ?? { ranges: new Ranges(), known: Promise.withResolvers<void>() };
+    changes.set(name, found);
+    return found;
   };
-  for (const name of await mapsOfBoth(path, parent)) {
-    const { pagemap, pages, changed } = await deltaOf(name, images, parentImages, signal);
-    await send(
-      pages,
-      changed,
-      pagemap.then(() => undefined),
-    );
-    await writeFile(join(maps, name), await pagemap, { mode: 0o600 });
-  }
-  for (const name of names.filter((candidate) => isPages(candidate) && !sent.has(candidate))) {
-    const all = new Ranges();
-    all.add(0, (await stat(join(images, name))).size);
-    await send(name, all);
-  }
-  await synced;
-  return sent;
+  const done = new Map<string, BlobInfo>();
+  const sent = new Map<string, number>();
+  const send = async (name: string, stop: AbortSignal) => {
+    const { ranges, known } = changesOf(name);
+    await using files = new AsyncDisposableStack();
+    const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
+    const changed = files.use(await RangesOfFile.open(join(images, name), ranges, known.promise));
+    // It has to be durable by the hold.
+    const parts = [file.sync(stop), earlier.has(name) ? ahead.file(name, whole, stop) : undefined];
+    for (const part of parts) part?.catch(() => undefined);
+    const onProgress = (bytes: number) => {
+      sent.set(name, bytes);
+      flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
+    };
+    done.set(name, await client.uploadAppended(repository, changed, { signal: stop, pace: flow.pace, onProgress }));
+    await Promise.all(parts);
+  };
+  const compare = async (stop: AbortSignal) => {
+    await whole;
+    await ahead.end();
+    const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
+    isWhole.catch(() => undefined);
+    await mkdir(maps, { recursive: true, mode: 0o700 });
+    const without = new Set((await readdir(images)).filter(isPages));
+    for (const name of await mapsOfBoth(path, parent)) {
+      const { pages, pagemap } = await deltaOf(name, checkpoints, { comparer, ahead, changed: (file) => changesOf(file).ranges }, stop);
+      await writeFile(join(maps, name), await pagemap, { mode: 0o600 });
+      await isWhole;
+      changesOf(pages).known.resolve();
+      without.delete(pages);
+    }
+    await isWhole;
+    for (const name of without) {
+      const { ranges, known } = changesOf(name);
+      ranges.add(0, (await stat(join(images, name))).size);
+      known.resolve();
+    }
+  };
+  await together(signal, (stop) => [eachFileOfMemory(images, whole, stop, send), compare(stop)]);
+  return done;
 }
 
 /** The page maps of processes that are in both of two dumps. */

@@ -8,7 +8,7 @@ import type { BlobInfo } from '../image/blob-store.ts';
 import type { ImageSender } from '../image/chunked-upload.ts';
 import type { Flow } from './source-record.ts';
 
-/** Files of memory sent at the same time. */
+/** Files of memory dealt with at the same time. */
 const atOnce = 4;
 
 /** How often new files of memory are looked for while CRIU writes. Milliseconds. */
@@ -28,63 +28,79 @@ export interface PagesRoute {
  * @param whole resolves when the checkpoint is complete
  */
 export async function shipPages(directory: string, whole: Promise<void>, route: PagesRoute): Promise<Pages> {
-  const { client, repository, flow } = route;
-  const stop = new AbortController();
-  const signal = AbortSignal.any([route.signal, stop.signal]);
+  const { client, repository, flow, signal } = route;
+  const images = join(directory, imagesDirectory);
   const sent = new Map<string, number>();
   const done = new Map<string, BlobInfo>();
+  await eachFileOfMemory(images, whole, signal, async (name, stop) => {
+    const file = await GrowingFile.open(join(images, name), whole);
+    try {
+      // It has to be durable by the hold.
+      const synced = file.sync(stop);
+      synced.catch(() => undefined);
+      const info = await client.uploadAppended(repository, file, {
+        signal: stop,
+        pace: flow.pace,
+        onProgress: (bytes) => {
+          sent.set(name, bytes);
+          flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
+        },
+      });
+      await synced;
+      done.set(name, info);
+    } finally {
+      await file.close();
+    }
+  });
+  await assertWhole(images, async (name) => done.get(name)?.size ?? 0);
+  return done;
+}
+
+/**
+ * Does something with every file of memory, beginning while CRIU writes it; the first failure ends the others.
+ *
+ * @param whole resolves when the checkpoint is complete
+ * @param work ends when the file has been dealt with to its end, or the signal fires
+ */
+export async function eachFileOfMemory(
+  images: string,
+  whole: Promise<void>,
+  signal: AbortSignal,
+  work: (name: string, stop: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const failed = new AbortController();
+  const stop = AbortSignal.any([signal, failed.signal]);
+  const done = new Set<string>();
   const active = new Map<string, Promise<void>>();
   let failure: { error: unknown } | undefined;
+  const fail = (error: unknown) => {
+    failure ??= { error };
+    failed.abort(error);
+  };
   let complete = false;
   const end = whole.then(() => {
     complete = true;
   });
   end.catch(() => undefined);
-  const send = async (name: string) => {
-    try {
-      const file = await GrowingFile.open(join(directory, imagesDirectory, name), whole);
-      // It has to be durable by the hold; the disk can begin as soon as CRIU has ended.
-      const synced = whole.then(() => file.sync());
-      synced.catch(() => undefined);
-      try {
-        const info = await client.uploadAppended(repository, file, {
-          signal,
-          pace: flow.pace,
-          onProgress: (bytes) => {
-            sent.set(name, bytes);
-            flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
-          },
-        });
-        await synced;
-        done.set(name, info);
-      } finally {
-        await file.close();
-      }
-    } catch (error) {
-      failure ??= { error };
-      stop.abort(error);
-    } finally {
-      active.delete(name);
-    }
-  };
+  const begin = (name: string) =>
+    work(name, stop)
+      .then(() => void done.add(name), fail)
+      .finally(() => active.delete(name));
   try {
     for (;;) {
-      signal.throwIfAborted();
+      stop.throwIfAborted();
       const last = complete;
-      const names = (await readdir(join(directory, imagesDirectory))).filter(isPages).sort();
+      const names = (await readdir(images)).filter(isPages).sort();
       const waiting = names.filter((name) => !done.has(name) && !active.has(name));
-      for (const name of waiting.slice(0, atOnce - active.size)) active.set(name, send(name));
+      for (const name of waiting.slice(0, atOnce - active.size)) active.set(name, begin(name));
       if (last && waiting.length === 0 && active.size === 0) break;
-      await Promise.race([sleep(lookInterval, undefined, { signal }), ...(complete ? active.values() : [end])]);
+      await Promise.race([sleep(lookInterval, undefined, { signal: stop }), ...(complete ? active.values() : [end])]);
     }
   } catch (error) {
-    failure ??= { error };
-    stop.abort(error);
+    fail(error);
   }
   await Promise.all(active.values());
   if (failure) throw failure.error;
-  await assertWhole(join(directory, imagesDirectory), async (name) => done.get(name)?.size ?? 0);
-  return done;
 }
 
 /**

@@ -5,6 +5,7 @@ import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
 import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
+import { PageComparer } from '../archive/page-comparer.ts';
 import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
 import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
@@ -67,6 +68,7 @@ interface Route {
 export class Shipper {
   readonly #options: ShipperOptions;
   readonly #chunked = new ChunkedTransfers();
+  #pages: PageComparer | undefined;
 
   constructor(options: ShipperOptions) {
     this.#options = options;
@@ -107,7 +109,7 @@ export class Shipper {
       // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
       const [bytes, archive] = await together(signal, (stop) => {
         const route = { client: memory, repository: repository(container), flow: { ...flow, progress: progress('memory') }, signal: stop };
-        const sending = beside ? shipNew(path, whole, ahead, route) : Promise.resolve<Pages>(new Map());
+        const sending = beside ? shipNew(path, whole, ahead, () => this.#comparer(), route) : Promise.resolve<Pages>(new Map());
         sending.then(known.resolve, known.reject);
         const pushing = pushArchive(client, {
           ...route,
@@ -140,7 +142,14 @@ export class Shipper {
     signal: AbortSignal,
   ): Promise<WarmLayer> {
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
-      const pages = await shipNew(path, whole, layers, { client: memory, repository: repository(container), flow, signal });
+      // It is there, then, when the pod stands still and waits for it.
+      this.#comparer();
+      const pages = await shipNew(path, whole, layers, () => this.#comparer(), {
+        client: memory,
+        repository: repository(container),
+        flow,
+        signal,
+      });
       if (layers.length === 0) await keepMaps(path);
       return { path, pages: Object.fromEntries(pages), bytes: pagesSize(pages), memory: await memoryOf(path) };
     });
@@ -229,6 +238,16 @@ export class Shipper {
     }
   }
 
+  #comparer(): PageComparer {
+    if (!this.#pages || this.#pages.failed) this.#pages = new PageComparer();
+    return this.#pages;
+  }
+
+  /** Ends its thread. */
+  async close(): Promise<void> {
+    await this.#pages?.[Symbol.asyncDispose]();
+  }
+
   #along<Value>(request: SourceRequest, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
     const { address, memoryPort, repository: token } = request.destination;
     if (request.transfer === 'Registry')
@@ -269,11 +288,16 @@ export class Shipper {
 }
 
 /** All of a dump's memory while CRIU writes it, or, where some was sent ahead, what changed since. */
-async function shipNew(path: string, whole: Promise<void>, layers: WarmLayer[], route: PagesRoute): Promise<Pages> {
+async function shipNew(
+  path: string,
+  whole: Promise<void>,
+  layers: WarmLayer[],
+  comparer: () => PageComparer,
+  route: PagesRoute,
+): Promise<Pages> {
   const parent = layers.at(-1);
   if (!parent) return shipPages(path, whole, route);
-  await whole;
-  return shipChanges(path, parent.path, route);
+  return shipChanges(path, parent.path, whole, comparer(), route);
 }
 
 /** What changes in an archive on its way. */

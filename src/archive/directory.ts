@@ -70,6 +70,9 @@ async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
   if (seen !== size) throw new ArchiveError('truncated', `${path} has ${seen} bytes, and had ${size} a moment ago`);
 }
 
+/** What is written of a file before it is flushed. Bytes. */
+const flushBytes = 64 * 1024 * 1024;
+
 /** A file that may still be written to, at its end only. */
 export class GrowingFile {
   readonly #file: FileHandle;
@@ -101,9 +104,15 @@ export class GrowingFile {
     return filled;
   }
 
-  /** Flushes it to the disk. */
-  sync(): Promise<void> {
-    return this.#file.datasync();
+  /** Resolves when all of it is on the disk, which is told to begin while it grows: at its end there is little left to wait for. */
+  async sync(signal: AbortSignal | undefined): Promise<void> {
+    for (let flushed = 0; ; ) {
+      const more = await this.#growth.beyond(flushed, async () => (await this.#file.stat()).size - flushBytes, signal);
+      if (more === 0) break;
+      flushed += flushBytes + more;
+      await this.#file.datasync();
+    }
+    await this.#file.datasync();
   }
 
   close(): Promise<void> {

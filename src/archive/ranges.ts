@@ -2,14 +2,11 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Growth } from './growth.ts';
 
-interface Range {
-  start: number;
-  length: number;
-}
-
 /** Parts of a file, in its order; more may be added while they are read. */
 export class Ranges {
-  readonly #list: Range[] = [];
+  // Numbers side by side: an object for each took ten times as much, and there may be 100,000.
+  readonly #starts: number[] = [];
+  readonly #lengths: number[] = [];
   #bytes = 0;
 
   /** Of all so far. */
@@ -17,15 +14,26 @@ export class Ranges {
     return this.#bytes;
   }
 
-  get list(): readonly Readonly<Range>[] {
-    return this.#list;
+  get count(): number {
+    return this.#starts.length;
+  }
+
+  /** The n-th, from 0. */
+  at(index: number): { start: number; length: number } | undefined {
+    const start = this.#starts[index];
+    const length = this.#lengths[index];
+    return start === undefined || length === undefined ? undefined : { start, length };
   }
 
   /** What follows the last one directly is put together with it. */
   add(start: number, length: number): void {
-    const last = this.#list.at(-1);
-    if (last && last.start + last.length === start) last.length += length;
-    else this.#list.push({ start, length });
+    const index = this.count - 1;
+    const last = this.at(index);
+    if (last && last.start + last.length === start) this.#lengths[index] = last.length + length;
+    else {
+      this.#starts.push(start);
+      this.#lengths.push(length);
+    }
     this.#bytes += length;
   }
 }
@@ -62,12 +70,12 @@ export class RangesOfFile {
     if (position < this.#at.from) this.#at = { index: 0, from: 0 };
     let filled = 0;
     while (filled < buffer.length) {
-      const range = this.#ranges.list[this.#at.index];
+      const range = this.#ranges.at(this.#at.index);
       if (!range) break;
       const within = position + filled - this.#at.from;
       if (within >= range.length) {
         // The last one may still grow.
-        if (this.#at.index === this.#ranges.list.length - 1) break;
+        if (this.#at.index === this.#ranges.count - 1) break;
         this.#at = { index: this.#at.index + 1, from: this.#at.from + range.length };
         continue;
       }
@@ -83,7 +91,7 @@ export class RangesOfFile {
 
   /** Ranges are single pages often, and to ask for each costs more than to read what is between them. */
   async #look(start: number, least: number): Promise<void> {
-    const last = this.#ranges.list.at(-1);
+    const last = this.#ranges.at(this.#ranges.count - 1);
     const wanted = Math.min(this.#scratch.length, Math.max(least, last ? last.start + last.length - start : 0));
     const { bytesRead } = await this.#file.read(this.#scratch, 0, wanted, start);
     this.#window = { start, end: start + bytesRead };

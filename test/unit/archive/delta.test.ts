@@ -1,12 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { deltaOf } from '../../../src/archive/delta.ts';
+import { jest } from '@jest/globals';
+import { ComparedAhead, deltaOf } from '../../../src/archive/delta.ts';
+import { PageComparer } from '../../../src/archive/page-comparer.ts';
 import { encodePagemap, type PageRun, readPagemap } from '../../../src/archive/pagemap.ts';
+import { Ranges } from '../../../src/archive/ranges.ts';
 import { Cleanup } from '../image/fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
+
+const comparer = new PageComparer();
+afterAll(() => comparer[Symbol.asyncDispose]());
 
 const page = 4096;
 const [parent, present] = [1, 4];
@@ -34,12 +40,29 @@ async function checkpoint(name: string, memory: Memory, pagesId = 1): Promise<st
 }
 
 async function delta(before: Memory, now: Memory) {
-  const found = await deltaOf('pagemap-1.img', await checkpoint('now', now, 2), await checkpoint('before', before, 1), patient);
+  const found = await between(await checkpoint('now', now, 2), await checkpoint('before', before, 1));
   expect(found.pages).toBe('pages-2.img');
   const { id, runs } = readPagemap(await found.pagemap, 'pagemap-1.img');
   expect(id).toBe(2);
-  return { runs, changed: found.changed.list };
+  return { runs, changed: listOf(found.changed) };
 }
+
+async function between(
+  directory: string,
+  parent: string,
+  { signal = patient, ahead }: { signal?: AbortSignal; ahead?: ComparedAhead } = {},
+) {
+  const changed = new Ranges();
+  const found = await deltaOf(
+    'pagemap-1.img',
+    { directory, parent },
+    { comparer, changed: () => changed, ...(ahead && { ahead }) },
+    signal,
+  );
+  return { ...found, changed };
+}
+
+const listOf = (ranges: Ranges) => Array.from({ length: ranges.count }, (_, index) => ranges.at(index));
 
 const fresh = (count: number): Buffer[] => Array.from({ length: count }, () => randomBytes(page));
 const run = (index: number, pages: number, flags: number): PageRun => ({ vaddr: at(index), pages, flags });
@@ -96,7 +119,7 @@ test('memory of zeros or of no file stays as the page map says', async () => {
   const directory = await checkpoint('now', []);
   const odd = [run(0, 5, 0), run(9, 2, 2)];
   await writeFile(join(directory, 'pagemap-1.img'), encodePagemap({ id: 1, runs: odd }));
-  const found = await deltaOf('pagemap-1.img', directory, await checkpoint('before', fresh(10)), patient);
+  const found = await between(directory, await checkpoint('before', fresh(10)));
   expect(readPagemap(await found.pagemap, 'x').runs).toEqual(odd);
 });
 
@@ -104,13 +127,89 @@ test("an earlier file that is cut short makes nothing the parent's", async () =>
   const memory = fresh(4);
   const before = await checkpoint('before', memory);
   await writeFile(join(before, 'pages-1.img'), Buffer.concat(memory).subarray(0, 3 * page));
-  const found = await deltaOf('pagemap-1.img', await checkpoint('now', memory), before, patient);
+  const found = await between(await checkpoint('now', memory), before);
   expect(readPagemap(await found.pagemap, 'x').runs).toEqual([run(0, 4, present)]);
 });
 
 test('it can be stopped', async () => {
   const memory = fresh(2);
   const directory = await checkpoint('now', memory);
-  const { pagemap } = await deltaOf('pagemap-1.img', directory, directory, AbortSignal.abort(new Error('enough')));
+  const { pagemap } = await between(directory, directory, { signal: AbortSignal.abort(new Error('enough')) });
   await expect(pagemap).rejects.toThrow('enough');
+});
+
+describe('compared while it is written', () => {
+  /** Of more than two batches; every seventh page changed, and so did the last ones. */
+  const pages = 5000;
+  const before = fresh(pages);
+  const now = before.map((content, index) => (index % 7 === 3 || index > 4990 ? randomBytes(page) : content));
+
+  async function both(later: Memory, earlier: Memory = before) {
+    const [directory, parent] = [await checkpoint('now', later), await checkpoint('before', earlier)];
+    const path = join(directory, 'pages-1.img');
+    const content = Buffer.concat(later.filter((found) => found !== undefined));
+    await writeFile(path, content.subarray(0, 1000));
+    const ahead = new ComparedAhead({ directory, parent }, comparer);
+    const { promise: whole, resolve } = Promise.withResolvers<void>();
+    const comparing = ahead.file('pages-1.img', whole, patient);
+    for (let at = 1000; at < content.length; at += 3_333_333) await appendFile(path, content.subarray(at, at + 3_333_333));
+    resolve();
+    await Promise.all([comparing, ahead.end()]);
+    const asked = jest.spyOn(comparer, 'compare');
+    const found = await between(directory, parent, { ahead });
+    const runs = readPagemap(await found.pagemap, 'pagemap-1.img').runs;
+    const lengths = asked.mock.calls.flatMap(([, , what]) =>
+      'pairs' in what ? [...what.pairs.filter((_, index) => index % 3 === 2)] : [],
+    );
+    const pagesAsked = lengths.reduce((sum, length) => sum + length, 0) / page;
+    asked.mockRestore();
+    return { runs, changed: listOf(found.changed), pagesAsked };
+  }
+
+  test('it is the same, and only what is no whole batch is compared after it', async () => {
+    const expected = await delta(before, now);
+    const { pagesAsked, ...found } = await both(now);
+    expect(found).toEqual(expected);
+    expect(pagesAsked).toBe(pages - 2 * 2048);
+  });
+
+  const gone: Memory = [undefined, undefined, undefined];
+  test.each([
+    ['that went', fresh(3), gone],
+    ['that came', gone, fresh(3)],
+  ])('after memory %s the rest is looked for where it is now', async (_, was, is) => {
+    const tail = fresh(4000);
+    const earlier = [...before.slice(0, 100), ...was, ...before.slice(100), ...tail];
+    const later = [...now.slice(0, 100), ...is, ...now.slice(100), ...tail];
+    const expected = await delta(earlier, later);
+    const { pagesAsked, ...found } = await both(later, earlier);
+    expect(found).toEqual(expected);
+    expect(pagesAsked).toBeLessThan(2 * 2048);
+  });
+
+  test('what is nowhere is compared by its address', async () => {
+    const later = fresh(pages);
+    const { runs } = await both(later);
+    expect(runs).toEqual([run(0, pages, present)]);
+  });
+});
+
+test('a file that cannot be read fails it', async () => {
+  const directory = await checkpoint('now', fresh(3));
+  const earlier = await checkpoint('before', fresh(3), 5);
+  await rm(join(earlier, 'pages-5.img'));
+  const { pagemap } = await between(directory, earlier);
+  await expect(pagemap).rejects.toThrow(/ENOENT.*pages-5.img/);
+});
+
+test('who waits for a comparison when the thread ends hears of it', async () => {
+  const ended = new PageComparer();
+  const asked = ended.compare(['/dev/zero', '/dev/zero'], page, { pairs: Float64Array.of(0, 0, page) });
+  const terminated = ended[Symbol.asyncDispose]();
+  await asked.then(
+    ({ differs }) => expect([...differs]).toEqual([0]),
+    (error: Error) => expect(error.message).toMatch('the thread that compares pages ended'),
+  );
+  await terminated;
+  await expect(ended.compare(['/dev/zero', '/dev/zero'], page, { pairs: Float64Array.of(0, 0, page) })).rejects.toThrow('ended');
 });

@@ -1,26 +1,44 @@
-/** What is assumed until something was measured: a disk's cache, and a network of 2.5 Gbit/s. Bytes per second. */
-const assumed = { dump: 800e6, send: 300e6 };
+/** A rate at which something goes on small and on large memory; bytes per second. */
+interface Rate {
+  small: number;
+  large: number;
+}
 
-/** Less says more about the beginning than about the rate: 64 MiB made a disk look three times as slow as 1 GiB did. Bytes. */
-const least = 256 << 20;
+/** What is assumed until something was measured: a disk's cache, and a network of 2.5 Gbit/s; with what it takes to begin. */
+const assumed = { dump: { small: 200e6, large: 800e6 }, send: { small: 100e6, large: 300e6 } } satisfies Record<string, Rate>;
+
+/** Large is from here on. With less, the beginning takes about as long as the rest: 64 MiB made a disk look three times as slow as 1 GiB did. Bytes. */
+const largeFrom = 256 << 20;
+
+/** Less says nothing of a rate. Bytes. */
+const least = 32 << 20;
+
+const classOf = (bytes: number): keyof Rate => (bytes < largeFrom ? 'small' : 'large');
 
 /** How fast this node's checkpoints were written and sent of late. */
 export class Rates {
-  readonly #rates = { ...assumed };
+  readonly #rates: Record<keyof typeof assumed, Rate> = { dump: { ...assumed.dump }, send: { ...assumed.send } };
 
-  /** Bytes per second. */
-  get dump(): number {
-    return this.#rates.dump;
+  /** For so many bytes; bytes per second. */
+  dump(bytes: number): number {
+    return this.#rates.dump[classOf(bytes)];
   }
 
-  /** @param limit bytes per second that the sending may not exceed */
-  send(limit: number | undefined): number {
-    return Math.min(this.#rates.send, limit ?? this.#rates.send);
+  /**
+   * For so many bytes; bytes per second.
+   *
+   * @param limit bytes per second that the sending may not exceed
+   */
+  send(bytes: number, limit: number | undefined): number {
+    const rate = this.#rates.send[classOf(bytes)];
+    return Math.min(rate, limit ?? rate);
   }
 
   /** Half of what is known is from what was seen last. Bytes, milliseconds. */
   seen(what: keyof typeof assumed, bytes: number, milliseconds: number): void {
     if (bytes < least || milliseconds <= 0) return;
-    this.#rates[what] = (this.#rates[what] + (bytes * 1000) / milliseconds) / 2;
+    const rate = this.#rates[what];
+    const size = classOf(bytes);
+    rate[size] = (rate[size] + (bytes * 1000) / milliseconds) / 2;
   }
 }

@@ -49,7 +49,7 @@ export class WarmRounds {
     let changed: number | undefined;
     try {
       for (let rounds = 0; ; rounds++) {
-        const rates = { sendRate: this.#rates.send(hooks.pace.rate), dumpRate: this.#rates.dump };
+        const rates = { sendRate: this.#rates.send(memory, hooks.pace.rate), dumpRate: this.#rates.dump(memory) };
         const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (performance.now() - begun)) / 1000;
         if (!isRoundWorthIt({ rounds, most, memory, changed, seconds, ...rates })) return;
         const sent = await Promise.all(containers.map((container) => this.#round(ahead, work, container)));

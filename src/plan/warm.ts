@@ -15,7 +15,10 @@ export interface WarmFacts {
 }
 
 /** Shorter than this nobody notices. Seconds. */
-const least = 0.5;
+const least = 0.25;
+
+/** What a round's own stop counts, beside the freeze: it is by itself, and two short stops do less harm than a long one (timeouts, probes). */
+const ownStop = 0.5;
 
 /** What a round more is taken to leave of what changed in the one before: it takes less time than that. */
 const leaves = 0.5;
@@ -25,7 +28,7 @@ const longFirst = 8;
 
 /**
  * Whether the pod is to be dumped once more while it runs, and what is new to be sent ahead. The pod stands still while CRIU
- * dumps it, so a round has to shorten the freeze by more than it costs itself.
+ * dumps it, so a round has to shorten the freeze by what that is worth.
  */
 export function isRoundWorthIt({ rounds, most, memory, changed, sendRate, dumpRate, seconds }: WarmFacts): boolean {
   if (rounds >= most) return false;
@@ -33,7 +36,7 @@ export function isRoundWorthIt({ rounds, most, memory, changed, sendRate, dumpRa
   if ((memory / sendRate) * 2 > seconds) return false;
   const stall = memory / dumpRate;
   // Without any round sending goes on while CRIU writes, and only what is left then costs.
-  if (rounds === 0) return memory / sendRate - stall > Math.max(stall, least);
+  if (rounds === 0) return memory / sendRate - stall > Math.max(ownStop * stall, least);
   // Nobody knows what changes before there were two.
   if (changed === undefined) return memory / sendRate > longFirst * stall;
   return (changed / sendRate) * (1 - leaves) > stall + least;

@@ -1,24 +1,31 @@
 import { Rates } from '../../../src/agent/rates.ts';
 
 const mebi = 2 ** 20;
+const [small, large] = [64 * mebi, 1024 * mebi];
 
-test('what is measured counts half of what was known', () => {
+test('what is measured counts half of what was known, of small and large memory by itself', () => {
   const rates = new Rates();
-  const [dump, send] = [rates.dump, rates.send(undefined)];
-  rates.seen('dump', 1024 * mebi, 1000);
-  rates.seen('send', 512 * mebi, 1000);
-  expect(rates.dump).toBe((dump + 1024 * mebi) / 2);
-  expect(rates.send(undefined)).toBe((send + 512 * mebi) / 2);
+  const known = () => ({
+    dump: { small: rates.dump(small), large: rates.dump(large) },
+    send: { small: rates.send(small, undefined), large: rates.send(large, undefined) },
+  });
+  const before = known();
+  rates.seen('dump', large, 1000);
+  rates.seen('send', small, 1000);
+  expect(known()).toEqual({
+    dump: { ...before.dump, large: (before.dump.large + large) / 2 },
+    send: { ...before.send, small: (before.send.small + small) / 2 },
+  });
 });
 
-test('little says nothing, and no time neither', () => {
+test('very little says nothing, and no time neither', () => {
   const rates = new Rates();
-  const before = rates.dump;
-  rates.seen('dump', 64 * mebi, 300);
+  const before = [rates.dump(small), rates.dump(large)];
+  rates.seen('dump', 31 * mebi, 10);
   rates.seen('dump', 1024 * mebi, 0);
-  expect(rates.dump).toBe(before);
+  expect([rates.dump(small), rates.dump(large)]).toEqual(before);
 });
 
 test('a limit is not exceeded', () => {
-  expect(new Rates().send(10 * mebi)).toBe(10 * mebi);
+  expect(new Rates().send(large, 10 * mebi)).toBe(10 * mebi);
 });

@@ -251,10 +251,23 @@ export class RegistryClient {
     return { size: digest === emptyDigest ? 0 : last + 1, digest };
   }
 
-  /** Uploads a small blob (a config) in one PUT. */
+  /** Uploads a small blob (a config) in one POST ("Single POST"), or, where the registry only begins an upload then, in a PUT. */
   async putBlob(repository: string, content: Buffer, options: CallOptions = {}): Promise<BlobInfo> {
     const info = { digest: digestOf(content), size: content.length };
-    await this.#completeUpload(repository, await this.#beginUpload(repository, options), info, content, options);
+    const doing = `uploading blob ${info.digest} (${info.size} bytes) to ${repository}`;
+    const response = await this.#transport.send({
+      method: 'POST',
+      target: `${uploadsPath(repository)}?digest=${encodeURIComponent(info.digest)}`,
+      doing,
+      scopes: [push(repository)],
+      expect: [201, 202],
+      headers: { 'content-type': 'application/octet-stream', 'content-length': String(info.size) },
+      body: content,
+      signal: options.signal,
+    });
+    await response.body.dump();
+    if (response.statusCode === 202) await this.#completeUpload(repository, this.#location(response, response.url), info, content, options);
+    else this.#sameDigest(response, info.digest, doing);
     return info;
   }
 

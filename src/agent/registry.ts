@@ -4,7 +4,7 @@ import type { BlobStore } from '../image/blob-store.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import type { Manifest, RegistryBackend, ServedBlob } from '../image/registry-server.ts';
 import type { Runtime, StoredContent } from './runtime.ts';
-import { restoreTag, type TargetContainer, type TargetKeeper, type TargetRecord, volumesRepository } from './target.ts';
+import { aheadTag, restoreTag, type TargetContainer, type TargetKeeper, type TargetRecord, volumesRepository } from './target.ts';
 
 export interface RegistryPorts {
   targets: TargetKeeper;
@@ -38,6 +38,11 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
       const place = locate(ports, repository);
       const container = place && containerOf(place);
       if (!place || !container || place.record.state === 'Revoked') return undefined;
+      if (reference === aheadTag || (reference === container.digest && !container.startedAt)) {
+        // To have it is not to start from it: no pod is made with this name, and `restore` is what is handed out once.
+        const isServed = place.record.state === 'Serving' && !container.startedAt && container.digest !== undefined;
+        return isServed ? storedManifest(await ports.contentOf(place.uid), container.digest ?? '') : undefined;
+      }
       if (reference !== restoreTag && reference !== container.digest) return baseManifest(runtime, container, reference, signal);
       switch (place.record.state) {
         case 'Serving':

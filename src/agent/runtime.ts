@@ -80,6 +80,8 @@ export interface Runtime {
   imageContent(digest: string, signal: AbortSignal): Promise<{ content: StoredContent[]; missing: string[] }>;
   /** Content by digest from the runtime's store. */
   readContent(digest: string, offset: number, length: number, signal: AbortSignal): Readable;
+  /** Has the runtime pull an image, without credentials, as it does for the kubelet. @throws Error when it cannot be had */
+  pullImage(reference: string, signal: AbortSignal): Promise<void>;
   /**
    * Removes images from the runtime's store: those of a digest (under whatever names), or those whose names begin so.
    * Containers that run are not touched, and content that another image has stays.

@@ -11,6 +11,12 @@ import type { ContainerStart, FailedRestore, Runtime, StoredContent } from './ru
 /** The tag under which a checkpoint, and after the commit its base image, is pulled. */
 export const restoreTag = 'restore';
 
+/**
+ * The tag under which the runtime has the checkpoint ahead of the kubelet's pull, which then finds all but the name in its store.
+ * With the token it is as hard to guess as that.
+ */
+export const aheadTag = 'ahead';
+
 /** Last part of the repository that holds the volumes; no container can be named so (they are DNS labels). */
 export const volumesRepository = 'pod.volumes';
 
@@ -81,6 +87,9 @@ const lookInterval = 300;
 /** What removing a migration's images from the runtime may take. Milliseconds. */
 const imageDeadline = 10_000;
 
+/** What pulling the archives ahead may take. Milliseconds. */
+const pullDeadline = 600_000;
+
 /** What is told of a restore that failed. Characters. */
 const longestFailure = 2000;
 
@@ -97,6 +106,7 @@ interface Entry {
    */
   verifying?: Promise<void>;
   fetching?: Promise<void>;
+  pulling?: { done: Promise<void>; stop: AbortController };
   /** See `TargetView.live`; undefined: not looked at yet. */
   live?: boolean;
   watching?: Promise<void>;
@@ -185,6 +195,7 @@ export class TargetKeeper {
         entry.record.servedAt ??= new Date(this.#ports.now()).toISOString();
         await this.#save(uid, entry);
         this.#verify(uid, entry).catch(() => undefined);
+        this.#pullAhead(uid, entry);
         return this.view(uid);
       }
       case 'Revoked': {
@@ -200,6 +211,7 @@ export class TargetKeeper {
           entry.record.state = 'Committed';
           await this.#save(uid, entry);
         }
+        await stopped(entry);
         await this.#removeMemory(uid, entry.record);
         return this.view(uid);
       }
@@ -212,6 +224,7 @@ export class TargetKeeper {
     const { record } = entry;
     // What was fetched is gone from there already.
     if (record.request.transfer === 'Registry' && record.state !== 'Committed') await this.#ports.retract(record);
+    await stopped(entry);
     await this.#ports.removeContent(uid);
     await this.#removeImages(uid, { prefix: `${this.#ports.registryHost}/${record.token}/` });
     await this.#records.remove(uid);
@@ -361,6 +374,21 @@ export class TargetKeeper {
     return entry.verifying;
   }
 
+  /** While the source is deleted and the target's sandbox made. Nothing rests on it: what it does not bring the kubelet's pull does. */
+  #pullAhead(uid: string, entry: Entry): void {
+    if (entry.pulling) return;
+    const stop = new AbortController();
+    const host = `${this.#ports.registryHost}/${entry.record.token}`;
+    const names = Object.keys(entry.record.containers);
+    const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(pullDeadline)]);
+    const done = Promise.all(names.map((name) => this.#ports.runtime.pullImage(`${host}/${name}:${aheadTag}`, signal))).then(
+      () => undefined,
+      (error: unknown) =>
+        this.#log.info({ migration: uid, error: messageOf(error) }, 'the runtime could not have the archives ahead of the pull'),
+    );
+    entry.pulling = { done, stop };
+  }
+
   #fetch(uid: string, entry: Entry): void {
     // Not bound to the call that asked: the controller follows it by the view.
     entry.fetching ??= this.#ports
@@ -433,4 +461,10 @@ export class TargetKeeper {
     entry.revision++;
     this.#changes.notify(uid);
   }
+}
+
+/** A pull that ended later would leave its image. */
+async function stopped({ pulling }: Entry): Promise<void> {
+  pulling?.stop.abort();
+  await pulling?.done;
 }

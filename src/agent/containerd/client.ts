@@ -154,6 +154,11 @@ export class ContainerdClient {
     }
   }
 
+  /** As the kubelet has it pulled: fetched, unpacked, and known under its name (CRI, PullImage). */
+  async pullImage(image: string, signal: AbortSignal): Promise<void> {
+    await this.#unary(methods.pullImage, { image: { image } }, signal, workDeadline);
+  }
+
   async *readContent(digest: string, offset: number, size: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const message of this.#stream(methods.readContent, { digest, offset, size }, signal)) {
       yield (message as { data: Uint8Array }).data;

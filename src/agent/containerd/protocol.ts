@@ -4,7 +4,7 @@ import protobuf from 'protobufjs';
 /**
  * The messages of containerd's API that podferry uses, field numbers as in github.com/containerd/containerd/api v1.9
  * (services/{containers,content,diff,events,images,snapshots,tasks}/v1, types; runtime options of runc), of its shims' (ttrpc's request.proto; runtime/task,
- * Resume), and of github.com/containerd/cgroups (cgroup{1,2}/stats/metrics.proto). Written out here, since a field that is not named is skipped
+ * Resume), of github.com/containerd/cgroups (cgroup{1,2}/stats/metrics.proto), and of the CRI (k8s.io/cri-api, runtime/v1). Written out here, since a field that is not named is skipped
  * by protobuf anyway, and the whole API is many times as long.
  */
 const source = `
@@ -77,6 +77,10 @@ message ShimRequest { string service = 1; string method = 2; bytes payload = 3; 
 message ShimStatus { int32 code = 1; string message = 2; }
 message ShimResponse { ShimStatus status = 1; bytes payload = 2; }
 message ResumeRequest { string id = 1; }
+
+message ImageSpec { string image = 1; }
+message PullImageRequest { ImageSpec image = 1; }
+message PullImageResponse { string image_ref = 1; }
 `;
 
 const root = protobuf.parse(source, { keepCase: true }).root;
@@ -162,7 +166,7 @@ function method(
   const input = codec(request);
   const output = codec(response);
   return {
-    path: `/containerd.services.${service}/${name}`,
+    path: `/${service}/${name}`,
     requestStream: false,
     responseStream,
     requestSerialize: input.encode,
@@ -172,25 +176,30 @@ function method(
   };
 }
 
+function containerd(service: string, name: string, request: string, response: string, responseStream = false) {
+  return method(`containerd.services.${service}`, name, request, response, responseStream);
+}
+
 export const methods = {
-  listContainers: method('containers.v1.Containers', 'List', 'ListContainersRequest', 'ListContainersResponse'),
-  getContainer: method('containers.v1.Containers', 'Get', 'GetContainerRequest', 'GetContainerResponse'),
-  getTask: method('tasks.v1.Tasks', 'Get', 'GetTaskRequest', 'GetTaskResponse'),
-  pauseTask: method('tasks.v1.Tasks', 'Pause', 'TaskRequest', 'Empty'),
-  resumeTask: method('tasks.v1.Tasks', 'Resume', 'TaskRequest', 'Empty'),
-  taskMetrics: method('tasks.v1.Tasks', 'Metrics', 'MetricsRequest', 'MetricsResponse'),
-  checkpointTask: method('tasks.v1.Tasks', 'Checkpoint', 'CheckpointTaskRequest', 'Empty'),
-  statSnapshot: method('snapshots.v1.Snapshots', 'Stat', 'SnapshotRequest', 'StatSnapshotResponse'),
-  viewSnapshot: method('snapshots.v1.Snapshots', 'View', 'ViewSnapshotRequest', 'MountsResponse'),
-  mountsOfSnapshot: method('snapshots.v1.Snapshots', 'Mounts', 'SnapshotRequest', 'MountsResponse'),
-  removeSnapshot: method('snapshots.v1.Snapshots', 'Remove', 'SnapshotRequest', 'Empty'),
-  diff: method('diff.v1.Diff', 'Diff', 'DiffRequest', 'DiffResponse'),
-  deleteContent: method('content.v1.Content', 'Delete', 'DeleteContentRequest', 'Empty'),
-  contentInfo: method('content.v1.Content', 'Info', 'InfoRequest', 'InfoResponse'),
-  readContent: method('content.v1.Content', 'Read', 'ReadContentRequest', 'ReadContentResponse', true),
-  getImage: method('images.v1.Images', 'Get', 'GetImageRequest', 'ImageResponse'),
-  createImage: method('images.v1.Images', 'Create', 'CreateImageRequest', 'ImageResponse'),
-  listImages: method('images.v1.Images', 'List', 'ListImagesRequest', 'ListImagesResponse'),
-  deleteImage: method('images.v1.Images', 'Delete', 'DeleteImageRequest', 'Empty'),
-  subscribe: method('events.v1.Events', 'Subscribe', 'SubscribeRequest', 'Envelope', true),
+  listContainers: containerd('containers.v1.Containers', 'List', 'ListContainersRequest', 'ListContainersResponse'),
+  getContainer: containerd('containers.v1.Containers', 'Get', 'GetContainerRequest', 'GetContainerResponse'),
+  getTask: containerd('tasks.v1.Tasks', 'Get', 'GetTaskRequest', 'GetTaskResponse'),
+  pauseTask: containerd('tasks.v1.Tasks', 'Pause', 'TaskRequest', 'Empty'),
+  resumeTask: containerd('tasks.v1.Tasks', 'Resume', 'TaskRequest', 'Empty'),
+  taskMetrics: containerd('tasks.v1.Tasks', 'Metrics', 'MetricsRequest', 'MetricsResponse'),
+  checkpointTask: containerd('tasks.v1.Tasks', 'Checkpoint', 'CheckpointTaskRequest', 'Empty'),
+  statSnapshot: containerd('snapshots.v1.Snapshots', 'Stat', 'SnapshotRequest', 'StatSnapshotResponse'),
+  viewSnapshot: containerd('snapshots.v1.Snapshots', 'View', 'ViewSnapshotRequest', 'MountsResponse'),
+  mountsOfSnapshot: containerd('snapshots.v1.Snapshots', 'Mounts', 'SnapshotRequest', 'MountsResponse'),
+  removeSnapshot: containerd('snapshots.v1.Snapshots', 'Remove', 'SnapshotRequest', 'Empty'),
+  diff: containerd('diff.v1.Diff', 'Diff', 'DiffRequest', 'DiffResponse'),
+  deleteContent: containerd('content.v1.Content', 'Delete', 'DeleteContentRequest', 'Empty'),
+  contentInfo: containerd('content.v1.Content', 'Info', 'InfoRequest', 'InfoResponse'),
+  readContent: containerd('content.v1.Content', 'Read', 'ReadContentRequest', 'ReadContentResponse', true),
+  getImage: containerd('images.v1.Images', 'Get', 'GetImageRequest', 'ImageResponse'),
+  createImage: containerd('images.v1.Images', 'Create', 'CreateImageRequest', 'ImageResponse'),
+  listImages: containerd('images.v1.Images', 'List', 'ListImagesRequest', 'ListImagesResponse'),
+  deleteImage: containerd('images.v1.Images', 'Delete', 'DeleteImageRequest', 'Empty'),
+  subscribe: containerd('events.v1.Events', 'Subscribe', 'SubscribeRequest', 'Envelope', true),
+  pullImage: method('runtime.v1.ImageService', 'PullImage', 'PullImageRequest', 'PullImageResponse'),
 } as const;

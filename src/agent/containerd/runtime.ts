@@ -159,6 +159,10 @@ export class ContainerdRuntime implements Runtime {
     return Readable.from(this.#client.readContent(digest, offset, length, signal), { objectMode: false });
   }
 
+  pullImage(reference: string, signal: AbortSignal): Promise<void> {
+    return this.#client.pullImage(reference, signal);
+  }
+
   async removeImages(which: { digest: string } | { prefix: string }, signal: AbortSignal): Promise<void> {
     const filter =
       'digest' in which

@@ -79,6 +79,7 @@ export class FakeRuntime implements Runtime {
     return Readable.from([]);
   }
 
+  async pullImage(): Promise<void> {}
   async removeImages(): Promise<void> {}
 
   async criuLog(): Promise<string | undefined> {

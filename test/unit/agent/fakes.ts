@@ -108,6 +108,14 @@ export class FakeRuntime implements Runtime {
     return this.alive;
   }
 
+  /** Pulls under way end when they are told to. */
+  pulls: string[] = [];
+
+  async pullImage(reference: string, signal: AbortSignal): Promise<void> {
+    this.pulls.push(reference);
+    await new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('cancelled'))));
+  }
+
   async removeImages(which: { digest: string } | { prefix: string }): Promise<void> {
     this.calls.push(`remove images ${'digest' in which ? which.digest : which.prefix}`);
   }

@@ -54,6 +54,18 @@ describe('what the kubelet pulls', () => {
     expect(await resolve(pull, target, 'restore', 'proxy')).toBe(digest);
   });
 
+  test('the checkpoint ahead of the pull, for nobody in particular, while it is served and not started', async () => {
+    const { target, digest, pull, serve } = await open();
+    expect(await resolve(pull, target, 'ahead')).toBeUndefined();
+    await serve();
+    expect(await resolve(pull, target, 'ahead')).toBe(digest);
+    expect((await target.written())?.servedTo).toBeUndefined();
+    await target.keeper.started(target.start());
+    expect(await resolve(pull, target, 'ahead')).toBeUndefined();
+    await target.set('Committed');
+    expect(await resolve(pull, target, 'ahead', 'proxy')).toBeUndefined();
+  });
+
   test("the base image by digest, whole and in parts, from the runtime's own store", async () => {
     const { target, pull, serve } = await open();
     await serve();

@@ -134,6 +134,17 @@ describe('served, revoked, committed', () => {
     expect(target.keeper.awaited()).toEqual([{ namespace: 'shop', pod: 'web-zzzzz' }]);
   });
 
+  test('served, the runtime has the archives ahead of the pull, once; over, it is told to stop before their images go', async () => {
+    const target = await startTarget(cleanup);
+    await target.serve();
+    await target.set('Serving');
+    const { runtime } = target;
+    expect(runtime.pulls).toEqual(['app', 'proxy'].map((name) => `localhost:5001/${target.token()}/${name}:ahead`));
+    await target.set('Committed');
+    expect(runtime.calls.some((call) => call.startsWith('remove images sha256:'))).toBe(true);
+    await target.keeper.forget(uid);
+  });
+
   test('revoked is not served again, nor complete', async () => {
     const target = await startTarget(cleanup);
     await target.serve();

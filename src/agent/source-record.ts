@@ -11,6 +11,7 @@ export interface SourceRecord {
   /** Ends the freeze, unless held. Milliseconds since the epoch. */
   leaseExpires: number;
   frozenAt?: string;
+  checkpointedAt?: string;
   /** The containers as they were when they were paused; archives are only good while these very processes stay so. */
   frozen: { id: string; name: string; pid: number }[];
   archives: Record<string, { path: string; bytes: number }>;

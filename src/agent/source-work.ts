@@ -65,7 +65,11 @@ export class SourceWork {
         await reach('Frozen');
       });
       try {
-        await this.#checkpointAndShip(uid, record, () => reach('Checkpointed'), hooks, signal);
+        const checkpointed = () => {
+          record.checkpointedAt = new Date(this.#ports.now()).toISOString();
+          return reach('Checkpointed');
+        };
+        await this.#checkpointAndShip(uid, record, checkpointed, hooks, signal);
         break;
       } catch (error) {
         if (tries === freezes || !(error instanceof StepError) || error.step !== 'checkpoint' || !passing.test(messageOf(error)))
@@ -209,6 +213,9 @@ export class SourceWork {
     ended.catch(() => undefined);
     begun({ path, whole: ended });
     await ended;
+
+    // The hold waits for it: the earlier it is begun the less.
+    syncAll(path).catch(() => undefined);
     record.archives[name] = { path, bytes: await sizeOf(path) };
     await hooks.save();
     return { path, whole: ended };
@@ -220,6 +227,7 @@ export class SourceWork {
     record.archives = {};
     record.shipped = {};
     record.warm = {};
+    delete record.checkpointedAt;
     await reach('Freezing');
     await Promise.all(record.frozen.map(({ id }) => this.#ports.runtime.resume(id, signal)));
     await sleep(pauseBetween, undefined, { signal });
@@ -241,8 +249,6 @@ export class SourceWork {
     this.#rates.seen('send', shipped.bytes, performance.now() - begun);
     record.shipped[name] = shipped;
     await hooks.save();
-    // One copy is enough. Not waited for: the pod stands still, and what is left goes with all else of the migration.
-    for (const { path } of layers) void rm(path, { recursive: true, force: true }).catch(() => undefined);
   }
 
   async #shipKeptVolumes(uid: string, { request, shipped }: SourceRecord, signal: AbortSignal): Promise<void> {

@@ -27,6 +27,8 @@ interface Entry {
   /** Looks after the held processes. */
   guard?: NodeJS.Timeout;
   lastNotified: number;
+  /** That it has come further is told then. */
+  telling?: NodeJS.Timeout;
 }
 
 type Failure = NonNullable<SourceRecord['error']>;
@@ -122,6 +124,7 @@ export class SourceKeeper {
       revision,
       state: record.state,
       ...(record.frozenAt ? { frozenAt: record.frozenAt } : {}),
+      ...(record.checkpointedAt ? { checkpointedAt: record.checkpointedAt } : {}),
       ...(record.state === 'Freezing' && !record.frozenAt && ahead.size > 0
         ? { aheadBytes: [...ahead.values()].reduce((sum, bytes) => sum + bytes, 0) }
         : {}),
@@ -453,8 +456,12 @@ export class SourceKeeper {
   }
 
   async #save(uid: string, entry: Entry): Promise<void> {
-    await this.#records.write(uid, entry.record);
-    this.#changed(uid, entry);
+    const { record } = entry;
+    await this.#records.write(uid, record);
+    // Nobody has to do anything about these, and each look of the controller's takes something from a node whose pod stands still.
+    const isUnderWay = record.state === 'Freezing' || record.state === 'Frozen' || record.state === 'Checkpointed';
+    if (!isUnderWay) this.#changed(uid, entry);
+    else entry.telling ??= setTimeout(() => this.#changed(uid, entry), progressInterval).unref();
   }
 
   #progress(uid: string, entry: Entry, parts: Map<string, number>, part: string, bytes: number): void {
@@ -466,6 +473,8 @@ export class SourceKeeper {
   }
 
   #changed(uid: string, entry: Entry): void {
+    clearTimeout(entry.telling);
+    delete entry.telling;
     entry.revision++;
     this.#changes.notify(uid);
   }

@@ -71,6 +71,8 @@ export interface SourceView {
   returnFailure?: string;
   /** When the last container was paused. RFC 3339, this node's clock. */
   frozenAt?: string;
+  /** When all containers were checkpointed. RFC 3339, this node's clock. Left out by agents that do not tell. */
+  checkpointedAt?: string;
   /** Memory that was sent ahead of the freeze so far, while the pod runs; there while that goes on. Bytes. */
   aheadBytes?: number;
   /** What is left of the lease of the freeze, while there is one. Milliseconds, and not a time: clocks of nodes differ. */

@@ -145,7 +145,8 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
       const percent = total > 0 ? Math.min(100, Math.floor((sent * 100) / total)) : 0;
       return {
         phase: 'Shipping',
-        step: 'checkpointed',
+        // Agents that tell the time have it in the steps already.
+        ...(view.checkpointedAt ? {} : { step: 'checkpointed' }),
         reason: reasons.checkpointed,
         message: `shipping ${pod}: ${percent} % of ${total} bytes`,
       };
@@ -171,7 +172,7 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
   }
 }
 
-/** What the views say of the containers, for status. The time of the freeze is the agent's, not that of hearing of it. */
+/** What the views say of the containers, for status. The times of the freeze and the checkpoint are the agent's, not those of hearing of it. */
 function following(observation: Observation, view: SourceView): Partial<MigrationStatus> {
   const status = statusOf(observation);
   const containers: ContainerStatus[] = (status.containers ?? []).map((container) => {
@@ -184,6 +185,12 @@ function following(observation: Observation, view: SourceView): Partial<Migratio
       ...(seen.warmBytes ? { warmBytes: seen.warmBytes } : {}),
     };
   });
-  const frozen = view.frozenAt ? { steps: { ...status.steps, frozen: microTime(Date.parse(view.frozenAt)) } } : {};
-  return { containers, bytesSent: containers.reduce((sum, container) => sum + (container.bytesSent ?? 0), 0), ...frozen };
+  const { frozenAt, checkpointedAt } = view;
+  const steps = {
+    ...status.steps,
+    ...(frozenAt ? { frozen: microTime(Date.parse(frozenAt)) } : {}),
+    ...(checkpointedAt ? { checkpointed: microTime(Date.parse(checkpointedAt)) } : {}),
+  };
+  const bytesSent = containers.reduce((sum, container) => sum + (container.bytesSent ?? 0), 0);
+  return { containers, bytesSent, ...(frozenAt || checkpointedAt ? { steps } : {}) };
 }

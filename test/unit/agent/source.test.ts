@@ -118,7 +118,7 @@ describe('bytes per second', () => {
     await source.set('Shipped', { bytesPerSecond: 500, volumes });
     expect([...paces].map(({ rate }) => rate)).toEqual([500]);
     expect(source.keeper.view(uid).bytesPerSecond).toBe(500);
-    expect(source.keeper.view(uid).revision).toBeGreaterThan(revision);
+    await until(() => source.keeper.view(uid).revision > revision);
     const next = await source.restart();
     expect(next.keeper.view(uid).bytesPerSecond).toBe(500);
     await next.set('Shipped', { volumes });

@@ -213,7 +213,6 @@ export class SourceWork {
     ended.catch(() => undefined);
     begun({ path, whole: ended });
     await ended;
-
     // The hold waits for it: the earlier it is begun the less.
     syncAll(path).catch(() => undefined);
     record.archives[name] = { path, bytes: await sizeOf(path) };

@@ -1,10 +1,11 @@
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { BlobStore } from '../image/blob-store.ts';
+import { digestOf } from '../image/digest.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import type { Manifest, RegistryBackend, ServedBlob } from '../image/registry-server.ts';
 import type { Runtime, StoredContent } from './runtime.ts';
-import { aheadTag, restoreTag, type TargetContainer, type TargetKeeper, type TargetRecord, volumesRepository } from './target.ts';
+import { restoreTag, type TargetContainer, type TargetKeeper, type TargetRecord, volumesRepository } from './target.ts';
 
 export interface RegistryPorts {
   targets: TargetKeeper;
@@ -12,6 +13,9 @@ export interface RegistryPorts {
   /** The content received for a migration. */
   contentOf(uid: string): Promise<BlobStore>;
 }
+
+/** Makes the manifest that is pulled ahead another one. */
+const aheadAnnotation = 'podferry.io/ahead';
 
 interface Place {
   uid: string;
@@ -38,12 +42,8 @@ export function pullBackend(ports: RegistryPorts): RegistryBackend {
       const place = locate(ports, repository);
       const container = place && containerOf(place);
       if (!place || !container || place.record.state === 'Revoked') return undefined;
-      if (reference === aheadTag || (reference === container.digest && !container.startedAt)) {
-        // To have it is not to start from it: no pod is made with this name, and `restore` is what is handed out once.
-        const isServed = place.record.state === 'Serving' && !container.startedAt && container.digest !== undefined;
-        return isServed ? storedManifest(await ports.contentOf(place.uid), container.digest ?? '') : undefined;
-      }
-      if (reference !== restoreTag && reference !== container.digest) return baseManifest(runtime, container, reference, signal);
+      if (reference !== restoreTag && reference !== container.digest)
+        return (await manifestAhead(ports, place, container, reference)) ?? baseManifest(runtime, container, reference, signal);
       switch (place.record.state) {
         case 'Serving':
           if (container.startedAt && reference === restoreTag) return baseManifest(runtime, container, container.base.digest, signal);
@@ -100,6 +100,26 @@ export function pushBackend(ports: RegistryPorts): RegistryBackend {
       },
     },
   };
+}
+
+/**
+ * What the runtime is told to pull before the target pod is there, so that it has the layer and its snapshot when the kubelet asks
+ * for the real one. A manifest of its own, with a digest that nobody else can know: the real one is handed to one pod only.
+ */
+async function manifestAhead(
+  { targets, contentOf }: RegistryPorts,
+  { uid, record }: Place,
+  { digest, startedAt }: TargetContainer,
+  reference: string,
+): Promise<Manifest | undefined> {
+  const tag = targets.aheadTag(uid);
+  if (tag === undefined || record.state !== 'Serving' || startedAt || digest === undefined) return undefined;
+  const stored = await storedManifest(await contentOf(uid), digest);
+  if (!stored) return undefined;
+  const document = JSON.parse(stored.body.toString('utf8')) as { annotations?: Record<string, string> };
+  const body = Buffer.from(JSON.stringify({ ...document, annotations: { ...document.annotations, [aheadAnnotation]: tag } }));
+  const ahead = { ...stored, body, digest: digestOf(body) };
+  return reference === tag || reference === ahead.digest ? ahead : undefined;
 }
 
 function containerOf({ record, part }: Place): TargetContainer | undefined {

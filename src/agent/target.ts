@@ -11,11 +11,7 @@ import type { ContainerStart, FailedRestore, Runtime, StoredContent } from './ru
 /** The tag under which a checkpoint, and after the commit its base image, is pulled. */
 export const restoreTag = 'restore';
 
-/**
- * The tag under which the runtime has the checkpoint ahead of the kubelet's pull, which then finds all but the name in its store.
- * With the token it is as hard to guess as that.
- */
-export const aheadTag = 'ahead';
+const aheadPrefix = 'ahead-';
 
 /** Last part of the repository that holds the volumes; no container can be named so (they are DNS labels). */
 export const volumesRepository = 'pod.volumes';
@@ -106,7 +102,8 @@ interface Entry {
    */
   verifying?: Promise<void>;
   fetching?: Promise<void>;
-  pulling?: { done: Promise<void>; stop: AbortController };
+  /** The runtime has the checkpoint ahead of the kubelet's pull, which then finds all but the name in its store. */
+  pulling?: { tag: string; done: Promise<void>; stop: AbortController };
   /** See `TargetView.live`; undefined: not looked at yet. */
   live?: boolean;
   watching?: Promise<void>;
@@ -238,6 +235,11 @@ export class TargetKeeper {
     const uid = this.#byToken.get(token);
     const record = uid === undefined ? undefined : this.#entries.get(uid)?.record;
     return uid === undefined || !record ? undefined : { uid, record };
+  }
+
+  /** The tag under which the runtime has the checkpoints ahead, if it does (see `Entry.pulling`). */
+  aheadTag(uid: string): string | undefined {
+    return this.#entries.get(uid)?.pulling?.tag;
   }
 
   /** An image arrived whole: a container's checkpoint, or the volumes. */
@@ -378,15 +380,17 @@ export class TargetKeeper {
   #pullAhead(uid: string, entry: Entry): void {
     if (entry.pulling) return;
     const stop = new AbortController();
+    // Known to this process and the runtime alone: the token and the digests stand in the Migration, and whoever comes with this is not asked for whom.
+    const tag = `${aheadPrefix}${randomBytes(16).toString('hex')}`;
     const host = `${this.#ports.registryHost}/${entry.record.token}`;
     const names = Object.keys(entry.record.containers);
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(pullDeadline)]);
-    const done = Promise.all(names.map((name) => this.#ports.runtime.pullImage(`${host}/${name}:${aheadTag}`, signal))).then(
+    const done = Promise.all(names.map((name) => this.#ports.runtime.pullImage(`${host}/${name}:${tag}`, signal))).then(
       () => undefined,
       (error: unknown) =>
         this.#log.info({ migration: uid, error: messageOf(error) }, 'the runtime could not have the archives ahead of the pull'),
     );
-    entry.pulling = { done, stop };
+    entry.pulling = { tag, done, stop };
   }
 
   #fetch(uid: string, entry: Entry): void {
@@ -404,9 +408,12 @@ export class TargetKeeper {
   }
 
   /** The target runs: what was received is needed no more, nor what the runtime pulled of it. */
-  async #removeMemory(uid: string, { containers }: TargetRecord): Promise<void> {
+  async #removeMemory(uid: string, { containers, token }: TargetRecord): Promise<void> {
     await this.#ports.removeContent(uid);
-    for (const { digest } of Object.values(containers)) if (digest) await this.#removeImages(uid, { digest });
+    for (const [name, { digest }] of Object.entries(containers)) {
+      if (digest) await this.#removeImages(uid, { digest });
+      await this.#removeImages(uid, { prefix: `${this.#ports.registryHost}/${token}/${name}:${aheadPrefix}` });
+    }
   }
 
   /** Best effort: the kubelet collects images too, if later. */

@@ -56,14 +56,24 @@ describe('what the kubelet pulls', () => {
 
   test('the checkpoint ahead of the pull, for nobody in particular, while it is served and not started', async () => {
     const { target, digest, pull, serve } = await open();
-    expect(await resolve(pull, target, 'ahead')).toBeUndefined();
     await serve();
-    expect(await resolve(pull, target, 'ahead')).toBe(digest);
+    const ahead = target.runtime.pulls[0]?.split(':').at(-1) ?? '';
+    expect(ahead).toMatch(/^ahead-[0-9a-f]{32}$/);
+    const manifest = await pull.resolveManifest(`${target.token()}/app`, ahead, options);
+    const { annotations, ...document } = JSON.parse(String(manifest?.body));
+    expect(document).toEqual(JSON.parse(String(checkpoint)));
+    expect(annotations).toEqual({ 'podferry.io/ahead': ahead });
+    // The real one has to be asked for by its pod, also by its digest, which others may know.
+    expect(manifest?.digest).not.toBe(digest);
+    expect(await resolve(pull, target, manifest?.digest ?? '')).toBe(manifest?.digest);
+    target.runtime.sandbox = undefined;
+    expect(await resolve(pull, target, digest)).toBeUndefined();
+    expect(await resolve(pull, target, 'ahead-00000000000000000000000000000000')).toBeUndefined();
     expect((await target.written())?.servedTo).toBeUndefined();
     await target.keeper.started(target.start());
-    expect(await resolve(pull, target, 'ahead')).toBeUndefined();
+    expect(await resolve(pull, target, ahead)).toBeUndefined();
     await target.set('Committed');
-    expect(await resolve(pull, target, 'ahead', 'proxy')).toBeUndefined();
+    expect(await resolve(pull, target, ahead, 'proxy')).toBeUndefined();
   });
 
   test("the base image by digest, whole and in parts, from the runtime's own store", async () => {

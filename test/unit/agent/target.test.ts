@@ -139,7 +139,8 @@ describe('served, revoked, committed', () => {
     await target.serve();
     await target.set('Serving');
     const { runtime } = target;
-    expect(runtime.pulls).toEqual(['app', 'proxy'].map((name) => `localhost:5001/${target.token()}/${name}:ahead`));
+    const ahead = (name: string) => expect.stringMatching(`^localhost:5001/${target.token()}/${name}:ahead-[0-9a-f]{32}$`);
+    expect(runtime.pulls).toEqual(['app', 'proxy'].map(ahead));
     await target.set('Committed');
     expect(runtime.calls.some((call) => call.startsWith('remove images sha256:'))).toBe(true);
     await target.keeper.forget(uid);

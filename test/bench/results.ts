@@ -64,6 +64,8 @@ export interface Failure extends Cell {
 }
 
 export interface Results {
+  /** Where these are of several runs. */
+  runs?: Pick<Results, 'begun' | 'ended' | 'commit'>[];
   begun: string;
   ended: string;
   commit: string;
@@ -73,4 +75,22 @@ export interface Results {
   failures: Failure[];
   /** What was left out, and why. */
   skipped: string[];
+}
+
+/** Those of several runs, each of whole kinds of pods: a full run takes longer than a machine may be quiet. */
+export function together([first, ...rest]: [Results, ...Results[]]): Results {
+  const all = [first, ...rest];
+  return {
+    ...first,
+    runs: all.map(({ begun, ended, commit }) => ({ begun, ended, commit })),
+    ended: rest.at(-1)?.ended ?? first.ended,
+    machine: {
+      ...first.machine,
+      loadAverage: [first, rest.at(-1) ?? first].map(({ machine }, index) => machine.loadAverage[index] ?? Number.NaN),
+    },
+    trials: all.flatMap(({ trials }) => trials),
+    floors: all.flatMap(({ floors }) => floors),
+    failures: all.flatMap(({ failures }) => failures),
+    skipped: all.flatMap(({ skipped }) => skipped),
+  };
 }

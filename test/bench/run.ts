@@ -9,7 +9,7 @@ import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
 import { type Choice, loads, nameOf, type PlannedCell, plan } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
-import { type Results, ways } from './results.ts';
+import { type Results, together, ways } from './results.ts';
 import { noRoomFor } from './room.ts';
 
 const project = join(import.meta.dirname, '../..');
@@ -36,7 +36,7 @@ const anyOf =
 
 interface Options extends Choice {
   quick?: boolean;
-  document?: string;
+  document?: [string, ...string[]];
 }
 
 const options = new Command('make bench')
@@ -55,7 +55,7 @@ const options = new Command('make bench')
   )
   .addOption(new Option('--ways <list>', `how they are moved: ${ways.join(',')}`).argParser(anyOf(ways)))
   .option('--quick', 'one move each of 16 and 64 MiB, to see that it works')
-  .option('--document <file>', 'measure nothing, write docs/performance.md from the results of an earlier run')
+  .option('--document <file...>', 'measure nothing, write docs/performance.md from the results of earlier runs')
   .parse()
   .opts<Options>();
 
@@ -121,7 +121,9 @@ async function newResults(): Promise<Results> {
 async function run(signal: AbortSignal): Promise<void> {
   const { quick, document, ...choice } = options;
   if (document) {
-    await writeDocument(join(project, 'docs'), JSON.parse(await readFile(document, 'utf8')) as Results);
+    const read = async (file: string) => JSON.parse(await readFile(file, 'utf8')) as Results;
+    const [first, ...rest] = document;
+    await writeDocument(join(project, 'docs'), together([await read(first), ...(await Promise.all(rest.map(read)))]));
     return;
   }
   const chosen = quick ? { sizes: [16, 64], loads: ['random' as const], containers: [1], repetitions: 1, ...choice } : choice;

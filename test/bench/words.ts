@@ -2,11 +2,15 @@ import type { Results } from './results.ts';
 
 /** What docs/performance.md says around its figures. */
 export function text(results: Results, tables: { downtime: string; growth: string; usage: string; parts: string }): string {
-  const { machine, begun, ended, commit, skipped, failures } = results;
-  const minutes = Math.round((Date.parse(ended) - Date.parse(begun)) / 60_000);
+  const { machine, skipped, failures, runs = [results] } = results;
+  const minutes = Math.round(runs.reduce((sum, { begun, ended }) => sum + Date.parse(ended) - Date.parse(begun), 0) / 60_000);
+  const [days, commits] = [runs.map(({ begun }) => begun.slice(0, 10)), runs.map(({ commit }) => commit)].map((each) =>
+    [...new Set(each)].join(', '),
+  );
+  const from = runs.length === 1 ? 'a run' : `${runs.length} runs`;
   return `# Performance
 
-Written by \`make bench\` (test/bench) from a run on ${begun.slice(0, 10)} at commit ${commit}, ${minutes} minutes; never edited by hand. Machine: ${machine.processors} processors and
+Written by \`make bench\` (test/bench) from ${from} on ${days} at commit ${commits}, ${minutes} minutes; never edited by hand. Machine: ${machine.processors} processors and
 ${Math.round(machine.memoryMebibytes / 1024)} GiB of memory for both nodes, the control plane and the registry together, kernel ${machine.kernel}, Kubernetes ${machine.kubernetes}, containerd ${machine.containerd}; load average
 when it began ${machine.loadAverage[0]?.toFixed(1)}, when it ended ${machine.loadAverage[1]?.toFixed(1)}. Absolute times are this machine's; the ratios are of moves that took turns.
 

@@ -1,6 +1,6 @@
 import { downtimePlot, downtimeTable, markdown, partsPlot, slopes } from '../../bench/document.ts';
 import { spread } from '../../bench/plot.ts';
-import type { Results, Trial, Way } from '../../bench/results.ts';
+import { type Results, type Trial, together, type Way } from '../../bench/results.ts';
 import { median } from '../../bench/statistics.ts';
 import { partsBetween } from '../../bench/trial.ts';
 
@@ -102,4 +102,19 @@ it('takes the middle of an even number of samples between two of them', () => {
 
 it('moves labels apart in their order', () => {
   expect(spread([100, 95, 200], 15)).toEqual([110, 95, 200]);
+});
+
+test('several runs make one document, which says so', () => {
+  const later = {
+    ...results,
+    begun: '2026-11-26T00:00:00.000Z',
+    ended: '2026-11-26T00:05:00.000Z',
+    trials: [trial('podferry', 256, 2000)],
+    floors: [],
+  };
+  const document = markdown(together([results, later]));
+  expect(document).toContain('from 2 runs on 2026-11-25, 2026-11-26 at commit abc, 45 minutes');
+  expect(document).toMatch(/64 MiB random, 1 container \| 3 \|/);
+  expect(document).toMatch(/256 MiB random, 1 container \| 1 \|/);
+  expect(markdown(results)).toContain('from a run on 2026-11-25 at commit abc, 40 minutes');
 });

@@ -36,7 +36,7 @@ export function prepare(observation: Observation): Plan {
   }
   const problem = placeholderProblem(observation, placeholder);
   if (problem?.final || (problem && left <= 0)) return rollBack(observation, problem.reason, problem.message);
-  if (problem) return wait(observation, problem.reason, problem.message, { requeueAfter: left });
+  if (problem) return wait(observation, problem.reason, problem.message, { requeueAfter: Math.min(left, problem.lookAgain ?? left) });
   const nodeName = placeholder.spec.nodeName;
   if (!nodeName || placeholder.status?.phase !== 'Running') {
     const message = nodeName ? `node ${nodeName} pulls the base images` : 'the scheduler looks for a node';
@@ -94,9 +94,20 @@ export function destinationGone(observation: Observation): Refusal | undefined {
   return { reason: reasons.destinationNotFound, message: `node ${nodeName} was deleted` };
 }
 
-const imageProblems = new Set(['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull', 'RegistryUnavailable']);
+const pullProblems = new Set(['ErrImagePull', 'ImagePullBackOff', 'RegistryUnavailable']);
+const imageProblems = new Set([...pullProblems, 'InvalidImageName', 'ErrImageNeverPull']);
 
-function placeholderProblem({ migration, cpus }: Observation, placeholder: Pod): (Refusal & { final: boolean }) | undefined {
+/**
+ * How long a placeholder's failed pull may be a passing one: a kubelet tries again after 10 s, and its first try may have been without
+ * the pod's pull secrets, when the API server's node authorizer did not know yet that they are the pod's. Milliseconds.
+ */
+const pullGrace = 15_000;
+
+/** `lookAgain`: when it may be final, though nothing has changed. Milliseconds from now. */
+function placeholderProblem(
+  { migration, cpus, now }: Observation,
+  placeholder: Pod,
+): (Refusal & { final: boolean; lookAgain?: number }) | undefined {
   const named = migration.spec.destination?.nodeName;
   const scheduled = placeholder.status?.conditions?.find((condition) => condition.type === 'PodScheduled');
   if (scheduled?.status === 'False' && scheduled.reason === 'Unschedulable') {
@@ -118,10 +129,13 @@ function placeholderProblem({ migration, cpus }: Observation, placeholder: Pod):
   for (const status of placeholder.status?.containerStatuses ?? []) {
     const waiting = status.state?.waiting;
     if (waiting?.reason && imageProblems.has(waiting.reason)) {
+      const lookAgain = Date.parse(placeholder.metadata.creationTimestamp ?? '') + pullGrace - now;
+      const passing = pullProblems.has(waiting.reason) && lookAgain > 0;
       return {
         reason: reasons.baseImageUnavailable,
         message: `node ${placeholder.spec.nodeName} cannot pull a base image: ${waiting.message ?? waiting.reason}`,
-        final: true,
+        final: !passing,
+        ...(passing ? { lookAgain } : {}),
       };
     }
   }

@@ -90,6 +90,22 @@ test('the kubelet rejects the placeholder, or cannot pull a base image', () => {
   );
 });
 
+test('a pull that failed may be a passing failure until the kubelet has tried again; a name that is none is not', () => {
+  const young = (reason: string, seconds: number) => {
+    const pod = waiting(reason, 'no basic auth credentials');
+    pod.metadata.creationTimestamp = ago(seconds);
+    return planOf(preparing({ placeholder: pod }));
+  };
+  const plan = young('ErrImagePull', 2);
+  expect(plan).toMatchObject({ actions: [], status: { phase: 'Preparing' }, requeueAfter: 13_000 });
+  expect(plan.status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({
+    reason: 'BaseImageUnavailable',
+    message: expect.stringContaining('no basic auth credentials'),
+  });
+  expectFailure(young('ImagePullBackOff', 15), 'RollingBack', 'BaseImageUnavailable', /no basic auth credentials/);
+  expectFailure(young('InvalidImageName', 2), 'RollingBack', 'BaseImageUnavailable', /no basic auth credentials/);
+});
+
 test('the node that was chosen is written down before its agent is asked', () => {
   const plan = planOf(preparing({ placeholder: placeholder(), destination: undefined }));
   expect(plan).toMatchObject({ actions: [], status: { phase: 'Preparing', target: { nodeName: 'node-b' } } });

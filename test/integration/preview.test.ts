@@ -76,7 +76,10 @@ async function versions(): Promise<Map<string, string | undefined>> {
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'podferry-preview-'));
   program = join(directory, 'main.js');
-  [server] = await Promise.all([startApiServer(), exec('npm', ['run', '--silent', 'bundle', '--', `--outdir=${directory}`], { cwd: root })]);
+  [server] = await Promise.all([
+    startApiServer(),
+    exec('npm', ['run', '--silent', 'bundle', '--', `--outdir=${directory}`], { cwd: root }),
+  ]);
   client = server.client;
   for (const crd of ourDefinitions()) {
     await server.apply(crd as unknown as KubeObject);

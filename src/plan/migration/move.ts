@@ -43,12 +43,14 @@ export function move(observation: Observation): Plan {
     );
   }
   const { view } = source;
-  if (view.error) return rollBack(observation, failureReasons[view.error.step], explainCriu(view.error.message));
+  // The freeze may have come, and gone, since the last look.
+  const seen = { ...observation, migration: { ...migration, status: { ...status, ...following(observation, view) } } };
+  if (view.error) return rollBack(seen, failureReasons[view.error.step], explainCriu(view.error.message));
   // The record that said where to push to is gone with the destination's disk.
   if (destination.view.state === 'Unknown')
-    return rollBack(observation, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
+    return rollBack(seen, reasons.shippingFailed, `node ${status.target?.nodeName} has forgotten the migration`);
 
-  if (destination.view.error) return rollBack(observation, reasons.shippingFailed, destination.view.error.message);
+  if (destination.view.error) return rollBack(seen, reasons.shippingFailed, destination.view.error.message);
 
   if (view.state === 'Unknown' || view.state === 'Running') {
     if (status.phase !== 'Freezing')

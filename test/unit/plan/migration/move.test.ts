@@ -289,3 +289,9 @@ test('agents that do not answer are waited for', () => {
     expect(said(plan)).toMatchObject({ reason, message: expect.stringMatching(message) });
   }
 });
+
+test('a freeze that came and went between two looks is in the steps of a migration that failed', () => {
+  const source = sourceIs('Running', { frozenAt: '2026-11-24T11:59:58.250Z', error: { step: 'checkpoint', message: 'it broke' } });
+  const plan = planOf(observeAt('Freezing', { source, destination: targetIs('Prepared') }));
+  expect(plan.status).toMatchObject({ phase: 'RollingBack', steps: { frozen: '2026-11-24T11:59:58.250000Z' } });
+});

@@ -68,7 +68,6 @@ export class ChunkedUploader implements ImageSender {
       accepts: ['zstd', 'gzip'],
       link,
       pace: options.pace,
-      alwaysFramed: true,
       passed: options.onProgress,
       signal,
     });

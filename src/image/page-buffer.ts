@@ -1,6 +1,6 @@
 import type { AppendedReader } from './appended.ts';
 import { frameBytes, frameHead, frameRuns } from './page-frames.ts';
-import { hasZeroPage, pageBytes, type Run, squeezeZeroPages } from './zero-pages.ts';
+import { pageBytes, type Run, squeezeZeroPages } from './zero-pages.ts';
 
 /** Room for a frame's head, so much that the content is aligned. Bytes. */
 const headRoom = 4096;
@@ -30,11 +30,6 @@ export class PageBuffer {
     return this.#memory.subarray(headRoom);
   }
 
-  /** Whether there are zeros that are not sent. */
-  get zeros(): boolean {
-    return this.runs.some((run) => run.zeros > 0);
-  }
-
   /** Fills it anew, up to a position, without pages of zeros: with many of them it stands for much more than it holds. */
   async fillPages(reader: AppendedReader, end: number): Promise<void> {
     this.#length = 0;
@@ -47,12 +42,10 @@ export class PageBuffer {
     }
   }
 
-  /** Fills it anew, up to a position, as the content is. Says whether that has pages of zeros. */
-  async fill(reader: AppendedReader, end: number): Promise<boolean> {
-    const { position } = reader;
-    this.#length = await reader.read(this.scratch.subarray(0, end - position));
+  /** Fills it anew, up to a position, as the content is. */
+  async fill(reader: AppendedReader, end: number): Promise<void> {
+    this.#length = await reader.read(this.scratch.subarray(0, end - reader.position));
     this.runs = [{ literal: this.#length, zeros: 0 }];
-    return hasZeroPage(this.literal, position);
   }
 
   /** As a frame, not compressed. */

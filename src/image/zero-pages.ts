@@ -44,16 +44,6 @@ export function squeezeZeroPages(buffer: Buffer, position: number, runs: Run[]):
   return kept;
 }
 
-/** Whether there is a page of zeros in it; `position` as above. */
-export function hasZeroPage(buffer: Buffer, position: number): boolean {
-  for (let at = 0; at < buffer.length; ) {
-    const next = Math.min(nextPage(position, at), buffer.length);
-    if (isZero(buffer, at, next)) return true;
-    at = next;
-  }
-  return false;
-}
-
 const nextPage = (position: number, at: number) => at + pageBytes - ((position + at) % pageBytes);
 
 /** The first byte tells of nearly all others, and a call into C++ costs more than to look at it. */

@@ -95,10 +95,10 @@ test('long zeros take no room on the disk', async () => {
   expect((await sent(Buffer.concat([random(8), zeros(4000), random(8), zeros(4000)]))).disk).toBeLessThan(64 * page);
 });
 
-test('zeros are found again after much without them', async () => {
+test('none travel after much without them either', async () => {
   const { sent } = await start();
   const { wire } = await sent(Buffer.concat([random(10_000), zeros(10_000)]));
-  expect(wire).toBeLessThan(60_000_000);
+  expect(wire).toBeLessThan(10_000 * page * 1.01);
 });
 
 test.each([

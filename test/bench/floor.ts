@@ -36,7 +36,7 @@ async function dumpAndRestore(space: Space, cell: Cell): Promise<{ dump: number;
       `ip netns add ${copy}\nip -n ${copy} link set lo up\njq '.linux.cgroupsPath = "/${copy}" | .root.path = "${state}/rootfs" | (.linux.namespaces[] | select(.type == "network")).path = "/run/netns/${copy}"' ${state}/config.json >${directory}/bundle/config.json`,
     );
     const restore = await shell.run(
-      `runc --root ${directory}/runc restore --detach --image-path ${directory}/images --work-path ${directory}/work --bundle ${directory}/bundle ${copy} >/dev/null 2>${directory}/restore.err || { cat ${directory}/restore.err >&2; tail -n 5 ${directory}/work/restore.log >&2; false; }`,
+      `runc --root ${directory}/runc restore --detach --image-path ${directory}/images --work-path ${directory}/work --bundle ${directory}/bundle ${copy} >${directory}/restore.out 2>${directory}/restore.err || { cat ${directory}/restore.err >&2; tail -n 5 ${directory}/work/restore.log >&2; false; }`,
     );
     await shell.run(`runc --root ${directory}/runc state ${copy} | jq -e '.status == "running"'`);
     await shell.run(`ctr -n k8s.io tasks resume ${id}`);

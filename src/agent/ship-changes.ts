@@ -9,7 +9,7 @@ import { Ranges, RangesOfFile } from '../archive/ranges.ts';
 import type { BlobInfo } from '../image/blob-store.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
-import { assertWhole, eachFileOfMemory, type PagesRoute } from './ship-directory.ts';
+import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
 import type { WarmLayer } from './source-record.ts';
 
 /** In the directory of a round: page maps as the destination's restore is to see them. */
@@ -58,7 +58,7 @@ export async function shipChanges(
     return found;
   };
   const done = new Map<string, BlobInfo>();
-  const sent = new Map<string, number>();
+  const progressOf = progressByPart(flow);
   const send = async (name: string, stop: AbortSignal) => {
     const { ranges, known } = changesOf(name);
     await using files = new AsyncDisposableStack();
@@ -67,11 +67,7 @@ export async function shipChanges(
     // It has to be durable by the hold.
     const parts = [file.sync(stop), earlier.has(name) ? ahead.file(name, whole, stop) : undefined];
     for (const part of parts) part?.catch(() => undefined);
-    const onProgress = (bytes: number) => {
-      sent.set(name, bytes);
-      flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
-    };
-    done.set(name, await client.uploadAppended(repository, changed, { signal: stop, pace: flow.pace, onProgress }));
+    done.set(name, await client.uploadAppended(repository, changed, { signal: stop, pace: flow.pace, onProgress: progressOf(name) }));
     await Promise.all(parts);
   };
   const compare = async (stop: AbortSignal) => {

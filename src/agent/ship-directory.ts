@@ -22,6 +22,15 @@ export interface PagesRoute {
   signal: AbortSignal;
 }
 
+/** Of what goes in parts at the same time, the flow is told the sum. */
+export function progressByPart({ progress }: Pick<Flow, 'progress'>): (part: string) => (bytes: number) => void {
+  const sent = new Map<string, number>();
+  return (part) => (bytes) => {
+    sent.set(part, bytes);
+    progress([...sent.values()].reduce((sum, each) => sum + each, 0));
+  };
+}
+
 /**
  * Sends the memory of a checkpoint as blobs of its own, each while CRIU still writes it.
  *
@@ -30,8 +39,8 @@ export interface PagesRoute {
 export async function shipPages(directory: string, whole: Promise<void>, route: PagesRoute): Promise<Pages> {
   const { client, repository, flow, signal } = route;
   const images = join(directory, imagesDirectory);
-  const sent = new Map<string, number>();
   const done = new Map<string, BlobInfo>();
+  const progressOf = progressByPart(flow);
   await eachFileOfMemory(images, whole, signal, async (name, stop) => {
     const file = await GrowingFile.open(join(images, name), whole);
     try {
@@ -41,10 +50,7 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
       const info = await client.uploadAppended(repository, file, {
         signal: stop,
         pace: flow.pace,
-        onProgress: (bytes) => {
-          sent.set(name, bytes);
-          flow.progress([...sent.values()].reduce((sum, part) => sum + part, 0));
-        },
+        onProgress: progressOf(name),
       });
       await synced;
       done.set(name, info);

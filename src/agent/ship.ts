@@ -21,7 +21,7 @@ import { paced } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import type { PackedVolume } from './kept-volumes.ts';
 import { keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
-import { type PagesRoute, shipPages } from './ship-directory.ts';
+import { type PagesRoute, progressByPart, shipPages } from './ship-directory.ts';
 import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
 import { emptyDirPath } from './volumes.ts';
@@ -98,11 +98,7 @@ export class Shipper {
       };
       // What was shipped in another way cannot be compared.
       const comparable = before && (before.beside ?? false) === beside && !before.incremental ? before : undefined;
-      const sent = { memory: 0, archive: 0 };
-      const progress = (part: keyof typeof sent) => (bytes: number) => {
-        sent[part] = bytes;
-        flow.progress(sent.memory + sent.archive);
-      };
+      const progress = progressByPart(flow);
       const { promise: pages, ...known } = Promise.withResolvers<Pages>();
       // Who waits for it may not have begun to when it fails.
       pages.catch(() => undefined);

@@ -78,7 +78,7 @@ export interface Results {
 }
 
 /** Those of several runs, each of whole kinds of pods: a full run takes longer than a machine may be quiet. */
-export function together([first, ...rest]: [Results, ...Results[]]): Results {
+export function joined([first, ...rest]: [Results, ...Results[]]): Results {
   const all = [first, ...rest];
   return {
     ...first,

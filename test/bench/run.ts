@@ -9,7 +9,7 @@ import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
 import { type Choice, loads, nameOf, type PlannedCell, plan } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
-import { type Results, together, ways } from './results.ts';
+import { joined, type Results, ways } from './results.ts';
 import { noRoomFor } from './room.ts';
 
 const project = join(import.meta.dirname, '../..');
@@ -123,7 +123,7 @@ async function run(signal: AbortSignal): Promise<void> {
   if (document) {
     const read = async (file: string) => JSON.parse(await readFile(file, 'utf8')) as Results;
     const [first, ...rest] = document;
-    await writeDocument(join(project, 'docs'), together([await read(first), ...(await Promise.all(rest.map(read)))]));
+    await writeDocument(join(project, 'docs'), joined([await read(first), ...(await Promise.all(rest.map(read)))]));
     return;
   }
   const chosen = quick ? { sizes: [16, 64], loads: ['random' as const], containers: [1], repetitions: 1, ...choice } : choice;

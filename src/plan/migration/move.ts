@@ -44,7 +44,8 @@ export function move(observation: Observation): Plan {
   }
   const { view } = source;
   // The freeze may have come, and gone, since the last look.
-  const seen = { ...observation, migration: { ...migration, status: { ...status, ...following(observation, view) } } };
+  const change = following(observation, view);
+  const seen = { ...observation, migration: { ...migration, status: { ...status, ...change } } };
   if (view.error) return rollBack(seen, failureReasons[view.error.step], explainCriu(view.error.message));
   // The record that said where to push to is gone with the destination's disk.
   if (destination.view.state === 'Unknown')
@@ -66,8 +67,8 @@ export function move(observation: Observation): Plan {
       observation,
       'Holding',
       {
-        ...following(observation, view),
-        ...arrival(observation, following(observation, view).containers),
+        ...change,
+        ...arrival(observation, change.containers),
         // Written down before anything is held.
         target: { nodeName: status.target?.nodeName ?? '', name: targetName(migration) },
       },
@@ -91,7 +92,6 @@ export function move(observation: Observation): Plan {
     renewal.push({ type: 'setTarget', nodeName: status.target?.nodeName ?? '', request: targetRequest(observation, 'Complete') });
   }
   const { phase, step, reason, message } = progressWords(observation, view);
-  const change = following(observation, view);
   if (phase !== status.phase) {
     return advance(
       observation,

@@ -1,6 +1,6 @@
 import { downtimePlot, downtimeTable, markdown, partsPlot, slopes } from '../../bench/document.ts';
 import { spread } from '../../bench/plot.ts';
-import { type Results, type Trial, together, type Way } from '../../bench/results.ts';
+import { joined, type Results, type Trial, type Way } from '../../bench/results.ts';
 import { median } from '../../bench/statistics.ts';
 import { partsBetween } from '../../bench/trial.ts';
 
@@ -112,7 +112,7 @@ test('several runs make one document, which says so', () => {
     trials: [trial('podferry', 256, 2000)],
     floors: [],
   };
-  const document = markdown(together([results, later]));
+  const document = markdown(joined([results, later]));
   expect(document).toContain('from 2 runs on 2026-11-25, 2026-11-26 at commit abc, 45 minutes');
   expect(document).toMatch(/64 MiB random, 1 container \| 3 \|/);
   expect(document).toMatch(/256 MiB random, 1 container \| 1 \|/);

@@ -128,7 +128,19 @@ it('the policy is changed: limits hold from then on; it is deleted: what it made
 
 /** Nothing of a migration is left in the namespace but its object. */
 async function nothingLeft(app: string): Promise<void> {
-  await until(`the migrations of ${app} have ended`, async () => ((await movesOf(app)).every(isFinished) ? true : undefined), 150_000, 250);
+  await until(
+    `the migrations of ${app} have ended`,
+    async () => {
+      const all = await movesOf(app);
+      if (all.every(isFinished)) return true;
+      const seen = [...all, ...(await space.pods())].map(({ metadata: { name, uid, labels, deletionTimestamp }, status }) =>
+        JSON.stringify({ name, uid, labels, deletionTimestamp, status }),
+      );
+      throw new Error(seen.join('\n'));
+    },
+    150_000,
+    250,
+  );
   expect((await space.pods('podferry.io/role')).map(({ metadata }) => metadata.name)).toEqual([]);
 }
 

@@ -2,10 +2,12 @@ import { migrationPolicies, type Pod, pods } from '../../src/kube/resources.ts';
 import { podferryIsReady } from '../faults/inject.ts';
 import { cluster } from './support/cluster.ts';
 import { ask, counted, counterSpec, expectSameMemory } from './support/counter.ts';
+import { createPolicy, usePolicies } from './support/drain.ts';
 import { kubectl, onNode } from './support/lab.ts';
 import { useNamespace } from './support/space.ts';
 import { until } from './support/until.ts';
 
+usePolicies('test-webhook-down');
 const space = useNamespace('test-webhook-down');
 const system = 'podferry-system';
 
@@ -31,11 +33,22 @@ it('no empty pod takes the place of one that is being moved; the move goes on wh
     metadata: { name: 'stateful' },
     spec: { replicas: 1, serviceName: 'none', selector: { matchLabels: { app: 'stateful' } }, template },
   });
+  // So slow that the webhook is down long before the source is gone.
+  await createPolicy('test-webhook-down', {
+    podSelector: { matchLabels: { app: 'stateful' } },
+    limits: { bytesPerSecond: 16 * 2 ** 20 },
+    warmRounds: 0,
+  });
   const [pod] = await space.allReady('app=stateful', 1);
   const before = await counted(pod as NonNullable<typeof pod>);
   const began = performance.now();
-  const migration = await space.migrate('move', { pod: 'stateful-0', destination: { nodeName: 'node-b' } });
-  await until('the pod is frozen', async () => (await space.migration('move')).status?.steps?.frozen, 30_000, 20);
+  await expect((await cluster()).evict({ namespace: space.name, name: 'stateful-0' })).rejects.toThrow('podferry');
+  const migration = await until(
+    'the pod is frozen',
+    async () => (await space.migrations()).find(({ status }) => status?.steps?.frozen),
+    30_000,
+    20,
+  );
   await webhook(false);
   await until(
     'the source is gone',
@@ -45,18 +58,21 @@ it('no empty pod takes the place of one that is being moved; the move goes on wh
   // The StatefulSet tries, and is told why not.
   const told = await until(
     'it is told',
-    async () =>
-      (await space.events('StatefulSet', 'stateful')).find(
-        (event) => event.startsWith('FailedCreate') && event.includes('its place is kept'),
-      ),
+    async () => {
+      const events = await space.events('StatefulSet', 'stateful');
+      const found = events.find((event) => event.startsWith('FailedCreate') && event.includes('its place is kept'));
+      if (!found) throw new Error(events.join('\n'));
+      return found;
+    },
     30_000,
   );
-  expect(told).toContain('podferry moves pod stateful-0 (Migration move)');
+  expect(told).toContain(`podferry moves pod stateful-0 (Migration ${migration.metadata.name})`);
   expect(await space.findPod('stateful-0')).toBeUndefined();
   await webhook(true);
   await space.succeeded(migration, 90_000);
   const target = await space.ready('stateful-0');
   expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
+  await kubectl('delete', 'migrationpolicy', 'test-webhook-down');
 }, 180_000);
 
 it('pods that have nothing to do with a migration are created as ever', async () => {

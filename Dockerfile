@@ -1,5 +1,5 @@
 # podferry: webhook, controller and agent in one image. Build with: make image
-# BASE_IMAGE has to bring Node.js 24 as `node`, `mkfifo` and a shell; in the lab it is Debian cut down to that.
+# BASE_IMAGE has to bring Node.js 24 as `node`, `mkfifo`, GNU `dd` and a shell; in the lab it is Debian cut down to that.
 ARG BASE_IMAGE=node:24-slim
 FROM ${BASE_IMAGE}
 # Extended attributes of volumes travel by getfattr and setfattr.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
+import { LetGo } from '../archive/page-cache.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import type { BlobInfo } from '../image/blob-store.ts';
 import type { ImageSender } from '../image/chunked-upload.ts';
@@ -20,6 +21,8 @@ export interface PagesRoute {
   repository: string;
   flow: Flow;
   signal: AbortSignal;
+  /** Whether it is read once more, as what the next round is compared with. */
+  readAgain: boolean;
 }
 
 /** Of what goes in parts at the same time, the flow is told the sum. */
@@ -37,26 +40,33 @@ export function progressByPart({ progress }: Pick<Flow, 'progress'>): (part: str
  * @param whole resolves when the checkpoint is complete
  */
 export async function shipPages(directory: string, whole: Promise<void>, route: PagesRoute): Promise<Pages> {
-  const { client, repository, flow, signal } = route;
+  const { client, repository, flow, signal, readAgain } = route;
   const images = join(directory, imagesDirectory);
   const done = new Map<string, BlobInfo>();
   const progressOf = progressByPart(flow);
   await eachFileOfMemory(images, whole, signal, async (name, stop) => {
-    const file = await GrowingFile.open(join(images, name), whole);
-    try {
-      // It has to be durable by the hold.
-      const synced = file.sync(stop);
-      synced.catch(() => undefined);
-      const info = await client.uploadAppended(repository, file, {
-        signal: stop,
-        pace: flow.pace,
-        onProgress: progressOf(name),
-      });
-      await synced;
-      done.set(name, info);
-    } finally {
-      await file.close();
-    }
+    const progress = progressOf(name);
+    await using files = new AsyncDisposableStack();
+    const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
+    const letGo = files.use(new LetGo(join(images, name)));
+    const position = { synced: 0, sent: 0 };
+    const letGoOf = () => {
+      if (!readAgain) letGo.upTo(Math.min(position.synced, position.sent));
+    };
+    // It has to be durable by the hold.
+    const synced = file.sync(stop, (bytes) => {
+      position.synced = bytes;
+      letGoOf();
+    });
+    synced.catch(() => undefined);
+    const onProgress = (bytes: number) => {
+      position.sent = bytes;
+      progress(bytes);
+      letGoOf();
+    };
+    const info = await client.uploadAppended(repository, file, { signal: stop, pace: flow.pace, onProgress });
+    await synced;
+    done.set(name, info);
   });
   await assertWhole(images, async (name) => done.get(name)?.size ?? 0);
   return done;

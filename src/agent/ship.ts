@@ -104,7 +104,13 @@ export class Shipper {
       pages.catch(() => undefined);
       // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
       const [bytes, archive] = await together(signal, (stop) => {
-        const route = { client: memory, repository: repository(container), flow: { ...flow, progress: progress('memory') }, signal: stop };
+        const route = {
+          client: memory,
+          repository: repository(container),
+          flow: { ...flow, progress: progress('memory') },
+          signal: stop,
+          readAgain: false,
+        };
         const sending = beside ? shipNew(path, whole, ahead, () => this.#comparer(), route) : Promise.resolve<Pages>(new Map());
         sending.then(known.resolve, known.reject);
         const pushing = pushArchive(client, {
@@ -145,6 +151,7 @@ export class Shipper {
         repository: repository(container),
         flow,
         signal,
+        readAgain: true,
       });
       if (layers.length === 0) await keepMaps(path);
       return { path, pages: Object.fromEntries(pages), bytes: pagesSize(pages), memory: await memoryOf(path) };
@@ -312,7 +319,7 @@ async function pushArchive(
     repository,
     flow,
     signal,
-  }: Omit<PagesRoute, 'client'> & { open: () => Promise<Readable>; rewrite: RewriteOptions; container: string },
+  }: Omit<PagesRoute, 'client' | 'readAgain'> & { open: () => Promise<Readable>; rewrite: RewriteOptions; container: string },
 ): Promise<Shipped> {
   const { output, summary } = rewriteArchive(await open(), { ...rewrite, signal });
   const pushed = await pushCheckpointImage(client, {

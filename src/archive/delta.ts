@@ -1,6 +1,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Growth } from './growth.ts';
+import { LetGo } from './page-cache.ts';
 import type { PageComparer } from './page-comparer.ts';
 import { flag, isPresent, type Pagemap, PagemapEncoder, type PageRun, pageSize, readPagemap } from './pagemap.ts';
 import type { Ranges } from './ranges.ts';
@@ -77,6 +78,8 @@ export class ComparedAhead {
     const growth = new Growth(whole);
     const found: Guess[] = [];
     this.#found.set(name, found);
+    // Nobody reads it after this, and CRIU needs memory for what it writes.
+    await using parentDone = new LetGo(paths[1]);
     for (let [at, shift] = [0, 0]; ; ) {
       const inBatches = async () => Math.floor(Math.min((await file.stat()).size, size) / batchBytes) * batchBytes;
       const bytes = Math.min(await growth.beyond(at, inBatches, signal), mostAhead);
@@ -88,6 +91,8 @@ export class ComparedAhead {
         found.push({ differs: differs.subarray((index * batchBytes) / page, ((index + 1) * batchBytes) / page), shift });
       }
       at += bytes;
+      // Otherwise most of it is somewhere else, and compared again.
+      if (countOf(differs) < differs.length / 2) parentDone.upTo(at + shift);
     }
   }
 
@@ -146,6 +151,8 @@ export async function deltaOf(
 }
 
 const page = pageSize ?? 4096;
+
+const countOf = (differs: Uint8Array): number => differs.reduce((sum, each) => sum + each, 0);
 
 /** Memory that only the later checkpoint has in its file. */
 interface New {

@@ -104,13 +104,18 @@ export class GrowingFile {
     return filled;
   }
 
-  /** Resolves when all of it is on the disk, which is told to begin while it grows: at its end there is little left to wait for. */
-  async sync(signal: AbortSignal | undefined): Promise<void> {
+  /**
+   * Resolves when all of it is on the disk, which is told to begin while it grows: at its end there is little left to wait for.
+   *
+   * @param synced is told how much is there, from the beginning on. Bytes
+   */
+  async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
     for (let flushed = 0; ; ) {
       const more = await this.#growth.beyond(flushed, async () => (await this.#file.stat()).size - flushBytes, signal);
       if (more === 0) break;
       flushed += flushBytes + more;
       await this.#file.datasync();
+      synced(flushed);
     }
     await this.#file.datasync();
   }

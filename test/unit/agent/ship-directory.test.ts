@@ -59,6 +59,7 @@ async function start() {
     repository: 't/app',
     flow: { progress: (bytes: number) => void sent.push(bytes), pace: new TokenBucket() },
     signal: stop.signal,
+    readAgain: false,
   };
   return { directory, images, client, sent, stop, whole, resolve, reject, pages: shipPages(directory, whole, route) };
 }

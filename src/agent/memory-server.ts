@@ -10,6 +10,9 @@ export interface MemoryServerOptions extends MemoryThreadData {
   directoryOf(repository: string): Promise<string | undefined>;
 }
 
+/** So small that buffers are collected by the hundreds. MiB. */
+const youngGeneration = 1;
+
 /**
  * Takes in the memory of checkpoints on a port of its own, in a thread of its own. TLS hands bytes over in buffers of 16 KiB, so
  * that a GiB leaves 65,536 of them to be collected, and a collection costs what else lives on the heap: in the agent's own
@@ -24,7 +27,8 @@ export class MemoryServer {
 
   private constructor({ directoryOf, ...data }: MemoryServerOptions, log: Logger, listening: () => void) {
     // In the image both are bundles beside each other, in the tests sources.
-    this.#worker = new Worker(new URL(`./memory-thread${extname(import.meta.url)}`, import.meta.url), { workerData: data });
+    const resourceLimits = { maxYoungGenerationSizeMb: youngGeneration };
+    this.#worker = new Worker(new URL(`./memory-thread${extname(import.meta.url)}`, import.meta.url), { workerData: data, resourceLimits });
     this.#worker.on('message', (message: FromMemoryThread) => {
       switch (message.type) {
         case 'listening':

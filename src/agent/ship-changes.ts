@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ComparedAhead, deltaOf } from '../archive/delta.ts';
 import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
@@ -45,7 +46,7 @@ export async function shipChanges(
   parent: string,
   whole: Promise<void>,
   comparer: PageComparer,
-  { client, repository, flow, signal }: PagesRoute,
+  { client, repository, flow, signal, readAgain }: PagesRoute,
 ): Promise<Pages> {
   const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent, imagesDirectory), join(path, mapsDirectory)];
   const checkpoints = { directory: images, parent: parentImages };
@@ -69,6 +70,8 @@ export async function shipChanges(
     for (const part of parts) part?.catch(() => undefined);
     done.set(name, await client.uploadAppended(repository, changed, { signal: stop, pace: flow.pace, onProgress: progressOf(name) }));
     await Promise.all(parts);
+    // Not waited for: what comes next is glad of the memory.
+    if (!readAgain && (await stat(join(images, name))).size >= leastToLetGo) void new LetGo(join(images, name)).all();
   };
   const compare = async (stop: AbortSignal) => {
     await whole;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
-import { LetGo } from '../archive/page-cache.ts';
+import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import type { BlobInfo } from '../image/blob-store.ts';
 import type { ImageSender } from '../image/chunked-upload.ts';
@@ -51,7 +51,8 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
     const letGo = files.use(new LetGo(join(images, name)));
     const position = { synced: 0, sent: 0 };
     const letGoOf = () => {
-      if (!readAgain) letGo.upTo(Math.min(position.synced, position.sent));
+      const done = Math.min(position.synced, position.sent);
+      if (!readAgain && done >= leastToLetGo) letGo.upTo(done);
     };
     // It has to be durable by the hold.
     const synced = file.sync(stop, (bytes) => {

@@ -77,7 +77,6 @@ export class SourceWork {
         await step('freeze', () => this.#thaw(uid, record, reach, signal));
       }
     }
-    await step('ship', () => this.assertFrozen(record, signal));
     await reach('Shipped');
   }
 
@@ -167,14 +166,16 @@ export class SourceWork {
   ): Promise<void> {
     const names = record.request.containers.map(({ name }) => name);
     const begun = new Map(names.map((name) => [name, Promise.withResolvers<ArchiveToShip>()]));
+    const whole = Promise.withResolvers<void>();
     const checkpoints = async (stop: AbortSignal) => {
       const one = async (name: string, { resolve }: PromiseWithResolvers<ArchiveToShip>) =>
         resolve(await this.#checkpoint(uid, record, name, resolve, hooks, stop));
       try {
         await eachToItsEnd([...begun], dumpsAtOnce, ([name, promised]) => one(name, promised));
         await checkpointed();
+        whole.resolve();
       } catch (error) {
-        for (const { promise, reject } of begun.values()) {
+        for (const { promise, reject } of [...begun.values(), whole]) {
           promise.catch(() => undefined);
           reject(error);
         }
@@ -185,6 +186,8 @@ export class SourceWork {
       step('checkpoint', () => checkpoints(stop)),
       ...[...begun].map(([name, { promise }]) => step('ship', async () => this.#ship(record, name, await promise, hooks, stop))),
       step('ship', () => this.#shipVolumes(uid, record, hooks, stop)),
+      // What was archived is what runs; who holds the pod looks once more.
+      step('ship', () => whole.promise.then(() => this.assertFrozen(record, stop))),
     ]);
   }
 
@@ -216,7 +219,8 @@ export class SourceWork {
     // The hold waits for it: the earlier it is begun the less.
     syncAll(path).catch(() => undefined);
     record.archives[name] = { path, bytes: await sizeOf(path) };
-    await hooks.save();
+    // With the last of them the next state is saved.
+    if (Object.keys(record.archives).length < record.request.containers.length) await hooks.save();
     return { path, whole: ended };
   }
 
@@ -247,7 +251,7 @@ export class SourceWork {
     const shipped = await this.#ports.ship(record.request, name, { ...archive, layers }, flowOf(hooks, name), signal);
     this.#rates.seen('send', shipped.bytes, performance.now() - begun);
     record.shipped[name] = shipped;
-    await hooks.save();
+    await saveButLast(record, hooks);
   }
 
   async #shipKeptVolumes(uid: string, { request, shipped }: SourceRecord, signal: AbortSignal): Promise<void> {
@@ -257,8 +261,14 @@ export class SourceWork {
   async #shipVolumes(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
     record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, undefined, flowOf(hooks, volumesKey), signal);
-    await hooks.save();
+    await saveButLast(record, hooks);
   }
+}
+
+/** What was shipped; with the last part of it the next state is saved. */
+async function saveButLast({ request, shipped }: SourceRecord, hooks: WorkHooks): Promise<void> {
+  const parts = request.containers.length + (request.volumes.length > 0 ? 1 : 0);
+  if (Object.keys(shipped).length < parts) await hooks.save();
 }
 
 function flowOf({ progress, pace }: WorkHooks, part: string): Flow {

@@ -1,7 +1,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Growth } from './growth.ts';
-import { LetGo } from './page-cache.ts';
+import { LetGo, leastToLetGo } from './page-cache.ts';
 import type { PageComparer } from './page-comparer.ts';
 import { flag, isPresent, type Pagemap, PagemapEncoder, type PageRun, pageSize, readPagemap } from './pagemap.ts';
 import type { Ranges } from './ranges.ts';
@@ -92,7 +92,7 @@ export class ComparedAhead {
       }
       at += bytes;
       // Otherwise most of it is somewhere else, and compared again.
-      if (countOf(differs) < differs.length / 2) parentDone.upTo(at + shift);
+      if (size >= leastToLetGo && countOf(differs) < differs.length / 2) parentDone.upTo(at + shift);
     }
   }
 

@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 
-/** Let go of at a time. Bytes. */
-const pieceBytes = 64 * 1024 * 1024;
+/** Let go of at a time, or more. Until the first of it is free, who writes has to do with new memory. Bytes. */
+const pieceBytes = 16 * 1024 * 1024;
+
+/** With less memory than this, to let go of it takes more time than it saves. Bytes. */
+export const leastToLetGo = 128 * 1024 * 1024;
 
 const run = promisify(execFile);
 
@@ -30,6 +33,11 @@ export class LetGo implements AsyncDisposable {
     this.#running ??= this.#work().finally(() => {
       this.#running = undefined;
     });
+  }
+
+  /** Nothing of the file is read any more. */
+  async all(): Promise<void> {
+    await run('dd', [`if=${this.#path}`, 'iflag=nocache', 'count=0', 'status=none']).catch(() => undefined);
   }
 
   /** Resolves when nothing of it is under way any more. */

@@ -35,8 +35,9 @@ export class Podferry implements Mover {
       ...this.#spec,
     });
     const limit = 600_000;
-    // Begun at once, so that a failure is told instead of the client's waiting in vain.
-    const succeeded = this.#space.succeeded(migration, limit);
+    // Begun at once, so that a failure is told instead of the client's waiting in vain; seldom asked, since the API server is on
+    // the same two cores.
+    const succeeded = this.#space.succeeded(migration, limit, 500);
     succeeded.catch(() => undefined);
     return {
       failed: succeeded.then(() => new Promise<never>(() => undefined)),

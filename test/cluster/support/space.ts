@@ -129,8 +129,12 @@ export class Space {
     return this.create({ apiVersion: 'podferry.io/v1alpha1', kind: 'Migration', metadata: { name }, spec });
   }
 
-  /** The Migration once it has come to its end. */
-  finished({ metadata: { name } }: { metadata: { name: string } }, limit = 60_000): Promise<Migration> {
+  /**
+   * The Migration once it has come to its end.
+   *
+   * @param limit, every milliseconds
+   */
+  finished({ metadata: { name } }: { metadata: { name: string } }, limit = 60_000, every = 100): Promise<Migration> {
     let last: Migration | undefined;
     return until(
       `Migration ${name} ends`,
@@ -141,12 +145,13 @@ export class Space {
         throw new Error(`it is ${phase}: ${readyMessage(last)}`);
       },
       limit,
+      every,
     );
   }
 
   /** The Migration, which must have succeeded. */
-  async succeeded(migration: { metadata: { name: string } }, limit?: number): Promise<Migration> {
-    const end = await this.finished(migration, limit);
+  async succeeded(migration: { metadata: { name: string } }, limit?: number, every?: number): Promise<Migration> {
+    const end = await this.finished(migration, limit, every);
     if (end.status?.phase !== 'Succeeded') throw new Error(`Migration ${end.metadata.name} ${end.status?.phase}: ${readyMessage(end)}`);
     return end;
   }

@@ -5,7 +5,7 @@ import { migrations, pods } from '../kube/resources.ts';
 import type { ClusterPorts } from './act.ts';
 import type { ObservePorts } from './observe.ts';
 
-export interface Cluster extends ClusterPorts, Pick<ObservePorts, 'getOwner'> {
+export interface Cluster extends ClusterPorts, Pick<ObservePorts, 'getOwner' | 'podsOf'> {
   createMigration(migration: Migration, signal: AbortSignal): Promise<void>;
   /** Deletes it only as it was looked at; a conflict when it has changed since. */
   withdrawMigration(migration: Migration, signal: AbortSignal): Promise<void>;
@@ -23,6 +23,9 @@ export function clusterOf(client: KubeClient): Cluster {
       const [group, version] = slash < 0 ? ['', apiVersion] : [apiVersion.slice(0, slash), apiVersion.slice(slash + 1)];
       const resource = { group, version, kind, plural: `${kind.toLowerCase()}s`, namespaced: true };
       return client.find(resource, { namespace, name }, { signal });
+    },
+    async podsOf(namespace, signal) {
+      return (await client.list(pods, { namespace, signal })).items;
     },
     async createMigration(migration, signal) {
       await unless('isAlreadyExists', client.create(migrations, migration, { signal }));

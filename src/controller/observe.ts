@@ -3,7 +3,7 @@ import { internalAnnotations } from '../api/names.ts';
 import type { Node, Pod } from '../api/pod.ts';
 import type { KubeObject } from '../kube/types.ts';
 import { type Observation, policyOf, type Settings } from '../plan/migration/index.ts';
-import { whyUnwanted } from '../plan/pods/ownership.ts';
+import { whyComplete, whyUnwanted } from '../plan/pods/ownership.ts';
 import type { Turn } from '../plan/policy/turns.ts';
 import type { Admissions } from './admissions.ts';
 import type { Agents } from './agents.ts';
@@ -18,6 +18,8 @@ export interface ObservePorts {
   namespace(name: string): { enabled: boolean; terminating: boolean };
   /** The object that bears the owner's name now. */
   getOwner(namespace: string, owner: Owner, signal: AbortSignal): Promise<KubeObject | undefined>;
+  /** Straight from the API server. */
+  podsOf(namespace: string, signal: AbortSignal): Promise<Pod[]>;
   /** Straight from the API server: whether a claim holds is no question for a cache. */
   getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
   /** Budgets that count the pod, as `namespace/name`, from a cache. */
@@ -50,13 +52,13 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
       asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
     ]);
-    const [sourcePod, placeholder, separateTarget, unwanted] = await Promise.all([
+    const phase = status?.phase ?? '';
+    const [sourcePod, placeholder, separateTarget, found, siblings] = await Promise.all([
       ports.getPod(namespace, spec.pod, signal),
       status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
       targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
-      undoing.has(status?.phase ?? '') && owner
-        ? ports.getOwner(namespace, owner, signal).then((found) => whyUnwanted(owner, found, spec.pod))
-        : undefined,
+      undoing.has(phase) && owner ? ports.getOwner(namespace, owner, signal) : undefined,
+      phase === 'Returning' && owner ? ports.podsOf(namespace, signal) : undefined,
     ]);
     const nodeName = targetNode ?? spec.destination?.nodeName;
     const runsOn = sourceNode ?? sourcePod?.spec.nodeName;
@@ -73,7 +75,8 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       rivalMigration: await rival(ports, migration, sourcePod, signal),
       namespaceEnabled: ports.namespace(namespace).enabled,
       namespaceTerminating: ports.namespace(namespace).terminating,
-      unwanted,
+      unwanted: undoing.has(phase) && owner ? whyUnwanted(owner, found, spec.pod) : undefined,
+      complete: owner && siblings ? whyComplete(owner, found, siblings, status?.steps?.accepted ?? '') : undefined,
       sourceNode: runsOn ? ports.node(runsOn) : undefined,
       cpus: await cpusOf(ports, status?.phase, runsOn, nodeName, signal),
       destinationNode: nodeName ? ports.node(nodeName) : undefined,

@@ -144,6 +144,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
           return { enabled: enabledLabels(informers, name) !== undefined, terminating: deletionTimestamp !== undefined };
         },
         getOwner: cluster.getOwner,
+        podsOf: cluster.podsOf,
         getMigration,
         budgetsOf: policies.budgetsOf,
         admissions: policies.admissions,

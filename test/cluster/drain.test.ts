@@ -35,7 +35,7 @@ const before = new Map<string, string[]>();
 async function expectAllOn(node: string): Promise<void> {
   for (const [app, count] of Object.entries(apps)) {
     const pods = await space.allReady(`app=${app}`, count);
-    expect(pods.map(({ spec }) => spec.nodeName)).toEqual(pods.map(() => node));
+    expect([app, ...pods.map(({ spec }) => spec.nodeName)]).toEqual([app, ...pods.map(() => node)]);
     const births = (await Promise.all(pods.map((pod: Pod) => ask(pod)))).map(({ birth }) => birth).sort();
     if (app === 'plain' || app === 'refused') expect(births).not.toEqual(before.get(app));
     else expect([app, births]).toEqual([app, before.get(app)]);

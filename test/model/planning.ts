@@ -153,6 +153,8 @@ function observe(world: World, m: number, look: Look, view: View): Observation {
     namespaceEnabled: true,
     namespaceTerminating: false,
     unwanted: undoing && status.source?.owner !== undefined && gone ? 'its owner was deleted' : undefined,
+    // The owner of the model is never scaled down.
+    complete: undefined,
     sourceNode: nodeOf(sourceNode),
     destinationNode: nodeOf(targetNode ?? 'b'),
     source: asked && sourceNode ? (answering('a') ? { reachable: true, view: sourceView(world, m) } : silent) : undefined,

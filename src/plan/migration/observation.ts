@@ -27,6 +27,8 @@ export interface Observation {
   namespaceTerminating: boolean;
   /** Why the source's owner would not have it again, for certain (only asked where it is undone); see `whyUnwanted`. */
   unwanted: string | undefined;
+  /** Why the source's owner, which is there, will not ask for it again (only asked while it returns); see `whyComplete`. */
+  complete: string | undefined;
   /** Undefined when the Node object was deleted: whoever does that says that the node is off. */
   sourceNode: Node | undefined;
   /** Only asked while it is Pending or Preparing; what is not known is undefined. */

@@ -19,7 +19,9 @@ export function comeBack(observation: Observation): Plan {
   const { source, destination, sourceNode } = observation;
   const status = statusOf(observation);
   const { name = '', nodeName = '' } = status.source ?? {};
-  const unwanted = observation.namespaceTerminating ? 'its namespace was deleted' : observation.unwanted;
+  // Its owner has had twice as long as it takes to ask for the pod again.
+  const complete = (status.returns ?? 0) > 1 ? observation.complete : undefined;
+  const unwanted = observation.namespaceTerminating ? 'its namespace was deleted' : (observation.unwanted ?? complete);
   if (unwanted) return giveUp(observation, unwanted);
   const remains = observation.sourcePod?.metadata.uid === status.source?.uid ? observation.sourcePod : undefined;
   if (remains) {

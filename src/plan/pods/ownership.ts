@@ -1,4 +1,6 @@
 import type { MigrationStatus, ObjectMeta } from '../../api/migration.ts';
+import { internalAnnotations } from '../../api/names.ts';
+import type { Pod } from '../../api/pod.ts';
 
 type Owner = NonNullable<NonNullable<MigrationStatus['source']>['owner']>;
 
@@ -21,3 +23,32 @@ export function whyUnwanted({ kind, name, uid }: Owner, found: Wanting | undefin
   const place = Number(/-(\d+)$/.exec(pod)?.[1] ?? Number.NaN) - (ordinals?.start ?? 0);
   return place >= replicas ? `${kind} ${name} was scaled down to ${replicas} replicas` : undefined;
 }
+
+/**
+ * Why the owner of a pod that is gone will not ask for it again although it is there: a ReplicaSet that was scaled down meanwhile
+ * has as many pods as it wants. Undefined, too, where one of them may have taken the pod's place without its memory.
+ *
+ * @param found the object that bears the owner's name now
+ * @param pods of the namespace, from the API server
+ * @param since when the migration began
+ */
+export function whyComplete({ kind, name, uid }: Owner, found: Wanting | undefined, pods: Pod[], since: string): string | undefined {
+  if (!choosers.has(kind) || found?.metadata.uid !== uid) return undefined;
+  const { replicas = 1 } = found.spec ?? {};
+  const own = pods.filter(
+    ({ metadata: { ownerReferences = [], deletionTimestamp }, status }) =>
+      deletionTimestamp === undefined &&
+      status?.phase !== 'Failed' &&
+      status?.phase !== 'Succeeded' &&
+      ownerReferences.some((reference) => reference.controller && reference.uid === uid),
+  );
+  // A target of another migration has a memory of its own, whenever it was made.
+  const others = own.filter(
+    ({ metadata: { creationTimestamp = '', annotations = {} } }) =>
+      Date.parse(creationTimestamp) < Date.parse(since) || internalAnnotations.migrationUid in annotations,
+  );
+  return others.length >= replicas ? `${kind} ${name} was scaled down to ${replicas} replicas, and has them` : undefined;
+}
+
+/** Owners that choose which of their pods go. */
+const choosers = new Set(['ReplicaSet', 'ReplicationController']);

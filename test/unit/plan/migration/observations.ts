@@ -82,6 +82,7 @@ export function observe(change: Partial<Observation> = {}): Observation {
     namespaceEnabled: true,
     namespaceTerminating: false,
     unwanted: undefined,
+    complete: undefined,
     sourceNode: node('node-a'),
     destinationNode: node('node-b'),
     source: undefined,

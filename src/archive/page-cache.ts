@@ -7,7 +7,13 @@ const pieceBytes = 16 * 1024 * 1024;
 /** With less memory than this, to let go of it takes more time than it saves. Bytes. */
 export const leastToLetGo = 128 * 1024 * 1024;
 
-const run = promisify(execFile);
+/** Of a disk that hangs nothing is let go of. Milliseconds. */
+const deadline = 10_000;
+
+/** Node.js has no call for `posix_fadvise`. */
+async function dd(...operands: string[]): Promise<void> {
+  await promisify(execFile)('dd', [...operands, 'status=none'], { timeout: deadline }).catch(() => undefined);
+}
 
 /**
  * Takes what has been read for the last time of a large file out of the kernel's page cache, from its beginning on. What is
@@ -37,7 +43,7 @@ export class LetGo implements AsyncDisposable {
 
   /** Nothing of the file is read any more. */
   async all(): Promise<void> {
-    await run('dd', [`if=${this.#path}`, 'iflag=nocache', 'count=0', 'status=none']).catch(() => undefined);
+    await dd(`if=${this.#path}`, 'iflag=nocache', 'count=0');
   }
 
   /** Resolves when nothing of it is under way any more. */
@@ -48,11 +54,11 @@ export class LetGo implements AsyncDisposable {
   async #work(): Promise<void> {
     while (this.#wanted - this.#done >= pieceBytes) {
       const bytes = this.#wanted - this.#done;
-      const range = ['iflag=nocache,skip_bytes,count_bytes', `skip=${this.#done}`, `count=${bytes}`];
+      const range = [`skip=${this.#done}`, `count=${bytes}`, 'iflag=nocache,skip_bytes,count_bytes'];
       this.#done = this.#wanted;
-      // Node.js has no posix_fadvise. dd reads it once more (10 ms for 64 MiB) and lets go of each block: of less than 2 MiB, a
-      // large folio, the kernel keeps what it has in one.
-      await run('dd', [`if=${this.#path}`, ...range, 'of=/dev/null', 'bs=4M', 'status=none']).catch(() => undefined);
+      // It is read once more (10 ms for 64 MiB), and each block let go of: of less than 2 MiB, a large folio, the kernel keeps
+      // what it has in one.
+      await dd(`if=${this.#path}`, ...range, 'of=/dev/null', 'bs=4M');
     }
   }
 }

@@ -29,14 +29,14 @@ async function dumpAndRestore(space: Space, cell: Cell): Promise<{ dump: number;
     const pod = await createSource(space, name, cell);
     await host('sync');
     const id = pod.status?.containerStatuses?.[0]?.containerID?.replace('containerd://', '') ?? '';
-    await shell.run(`${removal}\nmkdir -p ${directory}/images ${directory}/work ${directory}/bundle\nctr -n k8s.io tasks pause ${id}`);
-    const dump = await shell.run(`ctr -n k8s.io tasks checkpoint --image-path ${directory}/images --work-path ${directory}/work ${id}`);
+    await shell.run(`${removal}\nmkdir -p ${directory}/images ${directory}/criu ${directory}/bundle\nctr -n k8s.io tasks pause ${id}`);
+    const dump = await shell.run(`ctr -n k8s.io tasks checkpoint --image-path ${directory}/images --work-path ${directory}/criu ${id}`);
     const state = `/run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}`;
     await shell.run(
       `ip netns add ${copy}\nip -n ${copy} link set lo up\njq '.linux.cgroupsPath = "/${copy}" | .root.path = "${state}/rootfs" | (.linux.namespaces[] | select(.type == "network")).path = "/run/netns/${copy}"' ${state}/config.json >${directory}/bundle/config.json`,
     );
     const restore = await shell.run(
-      `runc --root ${directory}/runc restore --detach --image-path ${directory}/images --work-path ${directory}/work --bundle ${directory}/bundle ${copy} >${directory}/restore.out 2>${directory}/restore.err || { cat ${directory}/restore.err >&2; tail -n 5 ${directory}/work/restore.log >&2; false; }`,
+      `runc --root ${directory}/runc restore --detach --image-path ${directory}/images --work-path ${directory}/criu --bundle ${directory}/bundle ${copy} >${directory}/restore.out 2>${directory}/restore.err || { cat ${directory}/restore.err >&2; tail -n 5 ${directory}/criu/restore.log >&2; false; }`,
     );
     await shell.run(`runc --root ${directory}/runc state ${copy} | jq -e '.status == "running"'`);
     await shell.run(`ctr -n k8s.io tasks resume ${id}`);

@@ -1,7 +1,7 @@
-import { extname } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { messageOf } from '../util/errors.ts';
+import { startThread } from '../util/thread.ts';
 import type { FromMemoryThread, MemoryThreadData, ToMemoryThread } from './memory-protocol.ts';
 import type { AgentTls } from './ship.ts';
 
@@ -9,9 +9,6 @@ export interface MemoryServerOptions extends MemoryThreadData {
   /** The directory of the blob store that takes in what is sent to a repository; undefined: it is not to be sent to. */
   directoryOf(repository: string): Promise<string | undefined>;
 }
-
-/** So small that buffers are collected by the hundreds. MiB. */
-const youngGeneration = 1;
 
 /**
  * Takes in the memory of checkpoints on a port of its own, in a thread of its own. TLS hands bytes over in buffers of 16 KiB, so
@@ -26,9 +23,7 @@ export class MemoryServer {
   #closing = false;
 
   private constructor({ directoryOf, ...data }: MemoryServerOptions, log: Logger, listening: () => void) {
-    // In the image both are bundles beside each other, in the tests sources.
-    const resourceLimits = { maxYoungGenerationSizeMb: youngGeneration };
-    this.#worker = new Worker(new URL(`./memory-thread${extname(import.meta.url)}`, import.meta.url), { workerData: data, resourceLimits });
+    this.#worker = startThread('memory-thread', import.meta.url, data);
     this.#worker.on('message', (message: FromMemoryThread) => {
       switch (message.type) {
         case 'listening':

@@ -49,21 +49,18 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
     await using files = new AsyncDisposableStack();
     const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
     const letGo = files.use(new LetGo(join(images, name)));
-    const position = { synced: 0, sent: 0 };
-    const letGoOf = () => {
-      const done = Math.min(position.synced, position.sent);
-      if (!readAgain && done >= leastToLetGo) letGo.upTo(done);
+    const reached = { synced: 0, sent: 0 };
+    const reach = (what: keyof typeof reached, bytes: number) => {
+      reached[what] = bytes;
+      const both = Math.min(reached.synced, reached.sent);
+      if (!readAgain && both >= leastToLetGo) letGo.upTo(both);
     };
     // It has to be durable by the hold.
-    const synced = file.sync(stop, (bytes) => {
-      position.synced = bytes;
-      letGoOf();
-    });
+    const synced = file.sync(stop, (bytes) => reach('synced', bytes));
     synced.catch(() => undefined);
     const onProgress = (bytes: number) => {
-      position.sent = bytes;
       progress(bytes);
-      letGoOf();
+      reach('sent', bytes);
     };
     const info = await client.uploadAppended(repository, file, { signal: stop, pace: flow.pace, onProgress });
     await synced;

@@ -166,16 +166,14 @@ export class SourceWork {
   ): Promise<void> {
     const names = record.request.containers.map(({ name }) => name);
     const begun = new Map(names.map((name) => [name, Promise.withResolvers<ArchiveToShip>()]));
-    const whole = Promise.withResolvers<void>();
     const checkpoints = async (stop: AbortSignal) => {
       const one = async (name: string, { resolve }: PromiseWithResolvers<ArchiveToShip>) =>
         resolve(await this.#checkpoint(uid, record, name, resolve, hooks, stop));
       try {
         await eachToItsEnd([...begun], dumpsAtOnce, ([name, promised]) => one(name, promised));
         await checkpointed();
-        whole.resolve();
       } catch (error) {
-        for (const { promise, reject } of [...begun.values(), whole]) {
+        for (const { promise, reject } of begun.values()) {
           promise.catch(() => undefined);
           reject(error);
         }
@@ -183,11 +181,10 @@ export class SourceWork {
       }
     };
     await together(signal, (stop) => [
-      step('checkpoint', () => checkpoints(stop)),
+      // What was archived is what runs; who holds the pod looks once more.
+      step('checkpoint', () => checkpoints(stop)).then(() => step('ship', () => this.assertFrozen(record, stop))),
       ...[...begun].map(([name, { promise }]) => step('ship', async () => this.#ship(record, name, await promise, hooks, stop))),
       step('ship', () => this.#shipVolumes(uid, record, hooks, stop)),
-      // What was archived is what runs; who holds the pod looks once more.
-      step('ship', () => whole.promise.then(() => this.assertFrozen(record, stop))),
     ]);
   }
 
@@ -219,8 +216,7 @@ export class SourceWork {
     // The hold waits for it: the earlier it is begun the less.
     syncAll(path).catch(() => undefined);
     record.archives[name] = { path, bytes: await sizeOf(path) };
-    // With the last of them the next state is saved.
-    if (Object.keys(record.archives).length < record.request.containers.length) await hooks.save();
+    await saveButLast(record.archives, record.request.containers.length, hooks);
     return { path, whole: ended };
   }
 
@@ -251,7 +247,7 @@ export class SourceWork {
     const shipped = await this.#ports.ship(record.request, name, { ...archive, layers }, flowOf(hooks, name), signal);
     this.#rates.seen('send', shipped.bytes, performance.now() - begun);
     record.shipped[name] = shipped;
-    await saveButLast(record, hooks);
+    await saveButLast(record.shipped, partsOf(record.request), hooks);
   }
 
   async #shipKeptVolumes(uid: string, { request, shipped }: SourceRecord, signal: AbortSignal): Promise<void> {
@@ -261,14 +257,16 @@ export class SourceWork {
   async #shipVolumes(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
     record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, undefined, flowOf(hooks, volumesKey), signal);
-    await saveButLast(record, hooks);
+    await saveButLast(record.shipped, partsOf(record.request), hooks);
   }
 }
 
-/** What was shipped; with the last part of it the next state is saved. */
-async function saveButLast({ request, shipped }: SourceRecord, hooks: WorkHooks): Promise<void> {
-  const parts = request.containers.length + (request.volumes.length > 0 ? 1 : 0);
-  if (Object.keys(shipped).length < parts) await hooks.save();
+/** How many parts are shipped: the containers, and the volumes together. */
+const partsOf = ({ containers, volumes }: SourceRecord['request']) => containers.length + (volumes.length > 0 ? 1 : 0);
+
+/** Saves that one more part is done; with the last one the next state is saved. */
+async function saveButLast(done: object, parts: number, hooks: WorkHooks): Promise<void> {
+  if (Object.keys(done).length < parts) await hooks.save();
 }
 
 function flowOf({ progress, pace }: WorkHooks, part: string): Flow {

@@ -142,6 +142,11 @@ export function runningContainerStatuses(pod: Pod): RuntimeContainerStatus[] {
   );
 }
 
+/** Whether it counts as one of its owner's pods (kubernetes/pkg/controller, `IsPodActive`): it has not ended and is not going. */
+export function isActive({ metadata, status }: Pod): boolean {
+  return status?.phase !== 'Succeeded' && status?.phase !== 'Failed' && metadata.deletionTimestamp === undefined;
+}
+
 /** Of a pod or a Node. */
 export function isReady({ status }: Pod | Node): boolean {
   return status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') ?? false;

@@ -1,5 +1,5 @@
-import { extname } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { startThread } from '../util/thread.ts';
 
 /** Position in the later file, position in the earlier one, and bytes, again and again; whole pages. */
 type Pairs = Float64Array;
@@ -36,9 +36,7 @@ export class PageComparer implements AsyncDisposable {
   #failure: Error | undefined;
 
   constructor() {
-    // In the image both are bundles beside each other, in the tests sources. Its nursery need not hold more than numbers.
-    const limits = { maxYoungGenerationSizeMb: 1 };
-    this.#worker = new Worker(new URL(`./page-thread${extname(import.meta.url)}`, import.meta.url), { resourceLimits: limits });
+    this.#worker = startThread('page-thread', import.meta.url);
     // Who waits for an answer has a reason of its own to go on.
     this.#worker.unref();
     this.#worker.on('message', (answer: FromPageThread) => {

@@ -45,20 +45,17 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
     const sourceNode = status?.source?.nodeName;
     const targetNode = status?.target?.nodeName;
     const targetName = status?.target?.name;
-    const owner = status?.source?.owner;
     // The agents first: a pod that an agent says it will not serve any more is either seen afterwards or was never begun.
     const [source, destination, failedDestination] = await Promise.all([
       asksAgents && sourceNode ? ports.agents.source(sourceNode, uid, signal) : undefined,
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
       asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
     ]);
-    const phase = status?.phase ?? '';
-    const [sourcePod, placeholder, separateTarget, found, siblings] = await Promise.all([
+    const [sourcePod, placeholder, separateTarget, refusal] = await Promise.all([
       ports.getPod(namespace, spec.pod, signal),
       status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
       targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,
-      undoing.has(phase) && owner ? ports.getOwner(namespace, owner, signal) : undefined,
-      phase === 'Returning' && owner ? ports.podsOf(namespace, signal) : undefined,
+      refusalOf(ports, migration, signal),
     ]);
     const nodeName = targetNode ?? spec.destination?.nodeName;
     const runsOn = sourceNode ?? sourcePod?.spec.nodeName;
@@ -75,8 +72,7 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
       rivalMigration: await rival(ports, migration, sourcePod, signal),
       namespaceEnabled: ports.namespace(namespace).enabled,
       namespaceTerminating: ports.namespace(namespace).terminating,
-      unwanted: undoing.has(phase) && owner ? whyUnwanted(owner, found, spec.pod) : undefined,
-      complete: owner && siblings ? whyComplete(owner, found, siblings, status?.steps?.accepted ?? '') : undefined,
+      ...refusal,
       sourceNode: runsOn ? ports.node(runsOn) : undefined,
       cpus: await cpusOf(ports, status?.phase, runsOn, nodeName, signal),
       destinationNode: nodeName ? ports.node(nodeName) : undefined,
@@ -98,6 +94,25 @@ function turnOf(
   const chosen = placeholder?.spec.nodeName;
   if (phase === 'Pending') return admissions.turnOf(migration, budgets, sourcePod?.spec.nodeName);
   return phase === 'Preparing' && chosen ? admissions.destinationTurnOf(migration, chosen) : undefined;
+}
+
+/** Why the owner would not have the pod again, or not ask for it. */
+async function refusalOf(
+  ports: ObservePorts,
+  { metadata: { namespace = '' }, spec, status }: Migration,
+  signal: AbortSignal,
+): Promise<Pick<Observation, 'unwanted' | 'complete'>> {
+  const { phase = 'Pending', source, steps } = status ?? {};
+  const owner = source?.owner;
+  if (!undoing.has(phase) || !owner) return { unwanted: undefined, complete: undefined };
+  const [found, pods] = await Promise.all([
+    ports.getOwner(namespace, owner, signal),
+    phase === 'Returning' ? ports.podsOf(namespace, signal) : undefined,
+  ]);
+  return {
+    unwanted: whyUnwanted(owner, found, spec.pod),
+    complete: pods && whyComplete(owner, found, pods, steps?.accepted ?? ''),
+  };
 }
 
 /** Phases in which the destination is chosen, or checked. */

@@ -5,7 +5,7 @@ import { cluster } from './support/cluster.ts';
 import { ask, counted, counterSpec } from './support/counter.ts';
 import { createPolicy, interruptAll, start, uncordon, usePolicies } from './support/drain.ts';
 import { kubectl } from './support/lab.ts';
-import { useNamespace } from './support/space.ts';
+import { readyMessage, useNamespace } from './support/space.ts';
 import { until } from './support/until.ts';
 import { workload } from './support/workload.ts';
 
@@ -133,10 +133,9 @@ async function nothingLeft(app: string): Promise<void> {
     async () => {
       const all = await movesOf(app);
       if (all.every(isFinished)) return true;
-      const seen = [...all, ...(await space.pods())].map(({ metadata: { name, uid, labels, deletionTimestamp }, status }) =>
-        JSON.stringify({ name, uid, labels, deletionTimestamp, status }),
+      throw new Error(
+        all.map((migration) => `${migration.metadata.name} ${migration.status?.phase}: ${readyMessage(migration)}`).join('\n'),
       );
-      throw new Error(seen.join('\n'));
     },
     150_000,
     250,

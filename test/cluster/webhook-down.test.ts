@@ -1,4 +1,4 @@
-import { migrationPolicies, type Pod, pods } from '../../src/kube/resources.ts';
+import { type Pod, pods } from '../../src/kube/resources.ts';
 import { podferryIsReady } from '../faults/inject.ts';
 import { cluster } from './support/cluster.ts';
 import { ask, counted, counterSpec, expectSameMemory } from './support/counter.ts';
@@ -7,7 +7,7 @@ import { kubectl, onNode } from './support/lab.ts';
 import { useNamespace } from './support/space.ts';
 import { until } from './support/until.ts';
 
-usePolicies('test-webhook-down');
+usePolicies('test-webhook-down', 'test-webhook-down-slow');
 const space = useNamespace('test-webhook-down');
 const system = 'podferry-system';
 
@@ -34,7 +34,7 @@ it('no empty pod takes the place of one that is being moved; the move goes on wh
     spec: { replicas: 1, serviceName: 'none', selector: { matchLabels: { app: 'stateful' } }, template },
   });
   // So slow that the webhook is down long before the source is gone.
-  await createPolicy('test-webhook-down', {
+  await createPolicy('test-webhook-down-slow', {
     podSelector: { matchLabels: { app: 'stateful' } },
     limits: { bytesPerSecond: 16 * 2 ** 20 },
     warmRounds: 0,
@@ -72,7 +72,6 @@ it('no empty pod takes the place of one that is being moved; the move goes on wh
   await space.succeeded(migration, 90_000);
   const target = await space.ready('stateful-0');
   expectSameMemory(before, await ask(target), (performance.now() - began) / 1000);
-  await kubectl('delete', 'migrationpolicy', 'test-webhook-down');
 }, 180_000);
 
 it('pods that have nothing to do with a migration are created as ever', async () => {
@@ -94,13 +93,7 @@ it('pods that have nothing to do with a migration are created as ever', async ()
 it('pods that a policy prepares are created as they are, also copies of prepared ones', async () => {
   const client = await cluster();
   const name = 'test-webhook-down';
-  await kubectl('delete', 'migrationpolicy', name, '--ignore-not-found');
-  await client.create(migrationPolicies, {
-    apiVersion: 'podferry.io/v1alpha1',
-    kind: 'MigrationPolicy',
-    metadata: { name },
-    spec: { prepare: true },
-  });
+  await createPolicy(name, { prepare: true });
   const pod = { apiVersion: 'v1', kind: 'Pod', spec: await counterSpec() };
   const wantedOf = (made: Pod) => made.spec.securityContext?.seccompProfile;
   try {

@@ -1,6 +1,7 @@
 import type { MigrationStatus, ObjectMeta } from '../../api/migration.ts';
 import { internalAnnotations } from '../../api/names.ts';
-import type { Pod } from '../../api/pod.ts';
+import { isActive, type Pod } from '../../api/pod.ts';
+import { controllerOf } from './support.ts';
 
 type Owner = NonNullable<NonNullable<MigrationStatus['source']>['owner']>;
 
@@ -35,13 +36,7 @@ export function whyUnwanted({ kind, name, uid }: Owner, found: Wanting | undefin
 export function whyComplete({ kind, name, uid }: Owner, found: Wanting | undefined, pods: Pod[], since: string): string | undefined {
   if (!choosers.has(kind) || found?.metadata.uid !== uid) return undefined;
   const { replicas = 1 } = found.spec ?? {};
-  const own = pods.filter(
-    ({ metadata: { ownerReferences = [], deletionTimestamp }, status }) =>
-      deletionTimestamp === undefined &&
-      status?.phase !== 'Failed' &&
-      status?.phase !== 'Succeeded' &&
-      ownerReferences.some((reference) => reference.controller && reference.uid === uid),
-  );
+  const own = pods.filter((pod) => isActive(pod) && controllerOf(pod)?.uid === uid);
   // A target of another migration has a memory of its own, whenever it was made.
   const others = own.filter(
     ({ metadata: { creationTimestamp = '', annotations = {} } }) =>

@@ -1,6 +1,6 @@
 import { hasBegun, isFinished, type Migration } from '../../api/migration.ts';
 import { apiVersion, internalAnnotations, labels, policyAnnotations } from '../../api/names.ts';
-import type { Pod } from '../../api/pod.ts';
+import { isActive, type Pod } from '../../api/pod.ts';
 import { type MigrationPolicy, policyDefaults } from '../../api/policy.ts';
 import { shortHash, withSuffix } from '../hash.ts';
 import { policyOf } from '../migration/accept.ts';
@@ -102,7 +102,7 @@ export type Outcome =
 export function outcomeOfEviction(request: Omit<EvictionRequest, 'dryRun'>): Outcome {
   const { pod, policy, migrations, now, user } = request;
   const { phase } = pod.status ?? {};
-  if (pod.metadata.deletionTimestamp || phase === 'Succeeded' || phase === 'Failed') return { type: 'asEver' };
+  if (!isActive(pod)) return { type: 'asEver' };
   const active = migrations.find((migration) => !isFinished(migration) && concerns(migration, pod));
   if (active && policy && !hasBegun(active) && isOverdue(policy, [...triesOf(pod, migrations), active], now)) {
     const why = `it could not be moved within ${deadlineOf(policy)} s (now: ${inWords(active)})`;

@@ -42,8 +42,8 @@ export interface Forgotten {
 /** How long that is remembered. Milliseconds. */
 const forgottenFor = 24 * 3600_000;
 
-/** How often progress is told. Milliseconds. */
-const progressInterval = 500;
+/** How often progress is told: with each telling the controller looks anew and writes the status. Milliseconds. */
+const progressInterval = 1000;
 
 /** How often it is looked whether the held processes are still there. Milliseconds. */
 const guardInterval = 2000;

@@ -40,6 +40,14 @@ export interface Segment {
   arrived(): void;
 }
 
+/** What a buffer was filled with. */
+interface Portion {
+  buffer: PageBuffer;
+  /** All before it has been read. */
+  position: number;
+  pieces: Promise<Buffer[]>;
+}
+
 /**
  * Makes request bodies of an appended source, one after the other: frames without zeros, compressed where that is faster, or
  * the content as it is, where the other end knows no frames. (Frames go in HTTP chunks, for their length is not known before; that
@@ -48,7 +56,9 @@ export interface Segment {
 export class PageSender {
   readonly #reader: AppendedReader;
   readonly #options: PageSenderOptions;
-  readonly #buffers = [new PageBuffer(), new PageBuffer()] as const;
+  /** One is sent, one compressed and one filled. */
+  readonly #buffers = [new PageBuffer(), new PageBuffer(), new PageBuffer()] as const;
+  #filling: Promise<void> = Promise.resolve();
   #sample: Sample | undefined;
   /** When the next sample is to be taken; milliseconds. */
   #sampleAt = 0;
@@ -91,50 +101,54 @@ export class PageSender {
     return this.#reader.skip(to, this.#buffers[0].scratch);
   }
 
-  async *#body(end: number, { framed, probing }: { framed: boolean; probing: boolean }): AsyncGenerator<Buffer> {
+  /** Resolves when nothing is read for the last segment any more: it may have been given up in the middle. */
+  idle(): Promise<void> {
+    return this.#filling;
+  }
+
+  /** While a piece is sent the next are read (and compressed): the one waits for the network, the others for the disk and the thread pool. */
+  async *#body(end: number, way: { framed: boolean; probing: boolean }): AsyncGenerator<Buffer> {
     this.#compressed = false;
     this.#sampling = end - this.#reader.position >= leastSampled;
-    yield* framed ? this.#frames(end, probing) : this.#plain(end);
-  }
-
-  async *#plain(end: number): AsyncGenerator<Buffer> {
-    for (let turn: 0 | 1 = 0; this.#reader.position < end; turn = turn === 0 ? 1 : 0) {
-      const buffer = this.#buffers[turn];
-      await buffer.fill(this.#reader, end);
-      yield* this.#paced([buffer.literal]);
-      this.#options.passed?.(this.#reader.position);
+    const ahead: Promise<Portion | undefined>[] = [];
+    const begin = (buffer: PageBuffer) => {
+      const portion = this.#prepare(buffer, end, way);
+      // It is waited for later, or not at all when the connection breaks.
+      portion.catch(() => undefined);
+      ahead.push(portion);
+    };
+    this.#buffers.forEach(begin);
+    for (let portion = await ahead.shift(); portion; portion = await ahead.shift()) {
+      yield* this.#paced(await portion.pieces);
+      this.#options.passed?.(portion.position);
+      begin(portion.buffer);
     }
   }
 
-  /** One frame is compressed while the next is read; and the one before it sent. */
-  async *#frames(end: number, probing: boolean): AsyncGenerator<Buffer> {
-    let before: { pieces: Promise<Buffer[]>; position: number } | undefined;
-    for (let turn: 0 | 1 = 0; ; turn = turn === 0 ? 1 : 0) {
-      const buffer = this.#buffers[turn];
-      let next: typeof before;
-      const more = this.#reader.position < end;
-      if (more) {
-        await buffer.fillPages(this.#reader, end);
-        await this.#takeSample(buffer);
-        const encoding = probing ? 'none' : this.#choice();
-        if (encoding !== 'none') {
-          const pieces = this.#compress(encoding, buffer);
-          // It is waited for later, or not at all when the connection breaks.
-          pieces.catch(() => undefined);
-          next = { pieces, position: this.#reader.position };
-        }
-      }
-      if (before) {
-        yield* this.#paced(await before.pieces);
-        this.#options.passed?.(before.position);
-      }
-      if (!more) return;
-      if (!next) {
-        yield* this.#paced([buffer.frame()]);
-        this.#options.passed?.(this.#reader.position);
-      }
-      before = next;
-    }
+  /** Resolves when the buffer has been filled, which they are one after the other; undefined: there is no more. */
+  async #prepare(buffer: PageBuffer, end: number, way: { framed: boolean; probing: boolean }): Promise<Portion | undefined> {
+    const fill = async () => {
+      if (this.#reader.position >= end) return undefined;
+      await (way.framed ? buffer.fillPages(this.#reader, end) : buffer.fill(this.#reader, end));
+      return this.#reader.position;
+    };
+    const filled = this.#filling.then(fill);
+    this.#filling = filled.then(
+      () => undefined,
+      () => undefined,
+    );
+    const position = await filled;
+    if (position === undefined) return undefined;
+    const pieces = this.#encode(buffer, way);
+    pieces.catch(() => undefined);
+    return { buffer, position, pieces };
+  }
+
+  async #encode(buffer: PageBuffer, { framed, probing }: { framed: boolean; probing: boolean }): Promise<Buffer[]> {
+    if (!framed) return [buffer.literal];
+    await this.#takeSample(buffer);
+    const encoding = probing ? 'none' : this.#choice();
+    return encoding === 'none' ? [buffer.frame()] : this.#compress(encoding, buffer);
   }
 
   async #compress(encoding: Compression, buffer: PageBuffer): Promise<Buffer[]> {

@@ -46,6 +46,18 @@ test('it goes on where a connection broke, and the checksum is of the whole', as
   expect(await client.uploadAppended('a/b', growing(content, content.length))).toMatchObject(expected(content));
 });
 
+test('what was being read ahead when the connection broke does not disturb what is read again', async () => {
+  const { client } = await start({ wrap: breaking(1, 300_000) });
+  const content = randomBytes(3_000_000);
+  const whole = growing(content, content.length);
+  const slowly = async (buffer: Buffer, position: number) => {
+    // Longer than it waits before it goes on.
+    if (position > 0) await sleep(300);
+    return whole.read(buffer, position);
+  };
+  expect(await client.uploadAppended('a/b', { ...whole, read: slowly })).toMatchObject(expected(content));
+});
+
 test('connections that break again and again end it', async () => {
   const { client, directory } = await start({ wrap: breaking(Number.POSITIVE_INFINITY, 1) });
   const content = randomBytes(1_000_000);

@@ -34,9 +34,14 @@ export class Rates {
     return Math.min(rate, limit ?? rate);
   }
 
-  /** Half of what is known is from what was seen last. Bytes, milliseconds. */
-  seen(what: keyof typeof assumed, bytes: number, milliseconds: number): void {
+  /**
+   * Half of what is known is from what was seen last. Bytes, milliseconds.
+   *
+   * @param limit bytes per second that it could not exceed: what came near says nothing of those that may
+   */
+  seen(what: keyof typeof assumed, bytes: number, milliseconds: number, limit?: number): void {
     if (bytes < least || milliseconds <= 0) return;
+    if (limit !== undefined && (bytes * 1000) / milliseconds > limit / 2) return;
     const rate = this.#rates[what];
     const size = classOf(bytes);
     rate[size] = (rate[size] + (bytes * 1000) / milliseconds) / 2;

@@ -245,7 +245,7 @@ export class SourceWork {
     const layers = record.warm?.[name] ?? [];
     const begun = performance.now();
     const shipped = await this.#ports.ship(record.request, name, { ...archive, layers }, flowOf(hooks, name), signal);
-    this.#rates.seen('send', shipped.bytes, performance.now() - begun);
+    this.#rates.seen('send', shipped.bytes, performance.now() - begun, hooks.pace.rate);
     record.shipped[name] = shipped;
     await saveButLast(record.shipped, partsOf(record.request), hooks);
   }

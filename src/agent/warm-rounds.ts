@@ -75,7 +75,7 @@ export class WarmRounds {
     const flow = { progress: (bytes: number) => hooks.ahead(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
     try {
       const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);
-      this.#rates.seen('send', layer.bytes, performance.now() - begun);
+      this.#rates.seen('send', layer.bytes, performance.now() - begun, hooks.pace.rate);
       this.#rates.seen('dump', layer.memory, await dumped);
       // The next is compared with the last; of those before it, the page maps are needed.
       await Promise.all(layers.map((earlier) => rm(join(earlier.path, imagesDirectory), { recursive: true, force: true })));

@@ -29,3 +29,12 @@ test('very little says nothing, and no time neither', () => {
 test('a limit is not exceeded', () => {
   expect(new Rates().send(large, 10 * mebi)).toBe(10 * mebi);
 });
+
+test('what a limit held back says nothing of what may go without one', () => {
+  const rates = new Rates();
+  const before = rates.send(large, undefined);
+  rates.seen('send', large, 10_000, 110 * mebi);
+  expect(rates.send(large, undefined)).toBe(before);
+  rates.seen('send', large, 10_000, 1000 * mebi);
+  expect(rates.send(large, undefined)).toBeLessThan(before);
+});

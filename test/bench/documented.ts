@@ -115,9 +115,14 @@ export async function sweepDocumentedWay(namespace: string, shell: NodeShell): P
   );
 }
 
-/** Takes images whose names contain these words out of a node's containerd. */
+/**
+ * Takes images whose names contain these words out of a node's containerd, and what the CRI calls them besides, by their
+ * configuration's digest: with that alone all of their content would stay.
+ */
 export async function removeImages(node: string, words: string): Promise<void> {
-  const script = `ctr -n k8s.io images ls -q | grep -F '${words}' | xargs -r ctr -n k8s.io images rm --sync >/dev/null`;
+  const chosen =
+    'index($1, words) { print $1; gone[$3] } $1 ~ /^sha256:/ { alias[$1] = $3; next } !index($1, words) { kept[$3] } END { for (name in alias) if (alias[name] in gone && !(alias[name] in kept)) print name }';
+  const script = `ctr -n k8s.io images ls | awk -v words='${words}' '${chosen}' | xargs -r ctr -n k8s.io images rm --sync >/dev/null`;
   await handle('node', node, 'sh', '-c', script);
 }
 

@@ -1,3 +1,4 @@
+import { Turns } from '../util/turns.ts';
 import type { AppendedReader, Pace } from './appended.ts';
 import { type Compression, chooseEncoding, compressionFor, type Encoding, type Sample } from './encoding-choice.ts';
 import type { LinkRate } from './link-rate.ts';
@@ -45,7 +46,7 @@ interface Portion {
   buffer: PageBuffer;
   /** All before it has been read. */
   position: number;
-  pieces: Promise<Buffer[]>;
+  pieces: Buffer[] | Promise<Buffer[]>;
 }
 
 /**
@@ -58,7 +59,8 @@ export class PageSender {
   readonly #options: PageSenderOptions;
   /** One is sent, one compressed and one filled. */
   readonly #buffers = [new PageBuffer(), new PageBuffer(), new PageBuffer()] as const;
-  #filling: Promise<void> = Promise.resolve();
+  /** The reader is at one place. */
+  readonly #turns = new Turns();
   #sample: Sample | undefined;
   /** When the next sample is to be taken; milliseconds. */
   #sampleAt = 0;
@@ -96,14 +98,15 @@ export class PageSender {
     };
   }
 
-  /** Reads on to a position without sending. */
-  skip(to: number): Promise<void> {
-    return this.#reader.skip(to, this.#buffers[0].scratch);
-  }
-
-  /** Resolves when nothing is read for the last segment any more: it may have been given up in the middle. */
-  idle(): Promise<void> {
-    return this.#filling;
+  /**
+   * Goes back to where a segment began, and on to where the other end is: the segment may have been given up in the middle,
+   * and what is still being read for it comes first.
+   */
+  resume(before: { position: number; crc32: number }, to: number): Promise<void> {
+    return this.#turns.take(async () => {
+      this.#reader.rewind(before);
+      await this.#reader.skip(to, this.#buffers[0].scratch);
+    });
   }
 
   /** While a piece is sent the next are read (and compressed): the one waits for the network, the others for the disk and the thread pool. */
@@ -125,30 +128,20 @@ export class PageSender {
     }
   }
 
-  /** Resolves when the buffer has been filled, which they are one after the other; undefined: there is no more. */
-  async #prepare(buffer: PageBuffer, end: number, way: { framed: boolean; probing: boolean }): Promise<Portion | undefined> {
-    const fill = async () => {
+  /** Resolves when the buffer has been filled; undefined: there is no more. */
+  #prepare(buffer: PageBuffer, end: number, { framed, probing }: { framed: boolean; probing: boolean }): Promise<Portion | undefined> {
+    return this.#turns.take(async () => {
       if (this.#reader.position >= end) return undefined;
-      await (way.framed ? buffer.fillPages(this.#reader, end) : buffer.fill(this.#reader, end));
-      return this.#reader.position;
-    };
-    const filled = this.#filling.then(fill);
-    this.#filling = filled.then(
-      () => undefined,
-      () => undefined,
-    );
-    const position = await filled;
-    if (position === undefined) return undefined;
-    const pieces = this.#encode(buffer, way);
-    pieces.catch(() => undefined);
-    return { buffer, position, pieces };
-  }
-
-  async #encode(buffer: PageBuffer, { framed, probing }: { framed: boolean; probing: boolean }): Promise<Buffer[]> {
-    if (!framed) return [buffer.literal];
-    await this.#takeSample(buffer);
-    const encoding = probing ? 'none' : this.#choice();
-    return encoding === 'none' ? [buffer.frame()] : this.#compress(encoding, buffer);
+      await (framed ? buffer.fillPages(this.#reader, end) : buffer.fill(this.#reader, end));
+      const { position } = this.#reader;
+      if (!framed) return { buffer, position, pieces: [buffer.literal] };
+      await this.#takeSample(buffer);
+      const encoding = probing ? 'none' : this.#choice();
+      if (encoding === 'none') return { buffer, position, pieces: [buffer.frame()] };
+      const pieces = this.#compress(encoding, buffer);
+      pieces.catch(() => undefined);
+      return { buffer, position, pieces };
+    });
   }
 
   async #compress(encoding: Compression, buffer: PageBuffer): Promise<Buffer[]> {

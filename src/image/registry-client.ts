@@ -209,9 +209,7 @@ export class RegistryClient {
         try {
           if (before) {
             const arrived = await this.#uploaded(repository, session, signal);
-            await sender.idle();
-            reader.rewind(before);
-            await sender.skip(arrived.size);
+            await sender.resume(before, arrived.size);
             digest = arrived.digest;
           }
           const available = await reader.available(signal);

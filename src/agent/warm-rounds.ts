@@ -46,14 +46,18 @@ export class WarmRounds {
     if (memory * 3 > free) return;
     const most = request.warmRounds ?? usualMost;
     const begun = performance.now();
-    let changed: number | undefined;
+    let changed: { bytes: number; seconds: number } | undefined;
+    let last = begun;
     try {
       for (let rounds = 0; ; rounds++) {
         const rates = { sendRate: this.#rates.send(memory, hooks.pace.rate), dumpRate: this.#rates.dump(memory) };
-        const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (performance.now() - begun)) / 1000;
-        if (!isRoundWorthIt({ rounds, most, memory, changed, seconds, ...rates })) return;
+        const now = performance.now();
+        const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (now - begun)) / 1000;
+        const since = (now - last) / 1000;
+        if (!isRoundWorthIt({ rounds, most, memory, changed, since, seconds, ...rates })) return;
         const sent = await Promise.all(containers.map((container) => this.#round(ahead, work, container)));
-        changed = rounds === 0 ? undefined : sent.reduce((sum, bytes) => sum + bytes, 0);
+        if (rounds > 0) changed = { bytes: sent.reduce((sum, bytes) => sum + bytes, 0), seconds: since };
+        last = now;
       }
     } catch (error) {
       signal.throwIfAborted();

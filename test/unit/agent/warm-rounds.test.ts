@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { jest } from '@jest/globals';
 import type { SourcePorts, WarmLayer } from '../../../src/agent/source-record.ts';
 import type { SourceRequest } from '../../../src/api/agent.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
@@ -81,6 +82,9 @@ test('much memory: before the freeze, and what follows is told of it', async () 
 });
 
 test('a limit that makes the first round long: a second one, which knows of the first', async () => {
+  let time = performance.now();
+  const clock = jest.spyOn(performance, 'now').mockImplementation(() => (time += 100_000));
+  cleanup.add(clock, () => clock.mockRestore());
   const { source, layers, shipped } = await start(gibibyte);
   await source.set('Shipped', to({ bytesPerSecond: 10 << 20, warmRounds: 2 }));
   await source.reaches('Shipped');

@@ -6,11 +6,15 @@ const facts = (change: Partial<WarmFacts>): WarmFacts => ({
   most: 3,
   memory: 1024 * mebi,
   changed: undefined,
+  since: 4,
   sendRate: 300 * mebi,
   dumpRate: 900 * mebi,
   seconds: 300,
   ...change,
 });
+
+/** Half of the memory changed, in so many seconds. */
+const half = (seconds: number) => ({ bytes: 512 * mebi, seconds });
 
 test.each<[string, Partial<WarmFacts>, boolean]>([
   ['much memory, a network slower than the disk', {}, true],
@@ -22,10 +26,11 @@ test.each<[string, Partial<WarmFacts>, boolean]>([
   ['no time for them', { seconds: 6 }, false],
   ['hardly time for them', { seconds: 7 }, true],
   ['after one, nobody knows what changes: not when it was quick', { rounds: 1 }, false],
-  ['after one that took long', { rounds: 1, sendRate: 100 * mebi }, true],
-  ['after two, much changes, and sending it takes long', { rounds: 2, changed: 512 * mebi, sendRate: 100 * mebi }, true],
-  ['after two, little changes', { rounds: 2, changed: 50 * mebi, sendRate: 100 * mebi }, false],
-  ['as many as there may be', { rounds: 3, changed: 512 * mebi, sendRate: 10 * mebi }, false],
+  ['after one that took long', { rounds: 1, sendRate: 150 * mebi, since: 7 }, true],
+  ['after two, much changed in a long time', { rounds: 2, changed: half(8), since: 8, sendRate: 150 * mebi }, true],
+  ['after two, as much in as short a time', { rounds: 2, changed: half(4), sendRate: 150 * mebi }, false],
+  ['after two, little changed', { rounds: 2, changed: { bytes: 50 * mebi, seconds: 8 }, sendRate: 150 * mebi }, false],
+  ['as many as there may be', { rounds: 3, changed: half(400), sendRate: 10 * mebi }, false],
 ])('%s', (_, change, expected) => {
   expect(isRoundWorthIt(facts(change))).toBe(expected);
 });

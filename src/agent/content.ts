@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BlobStore, blobsDirectory } from '../image/blob-store.ts';
+import { blobsDirectory } from '../image/blob-files.ts';
+import { BlobStore } from '../image/blob-store.ts';
 
 /**
  * What a destination has received, one blob store a migration, so that all of it goes at once when the migration is

@@ -27,10 +27,11 @@ const registry = createRegistryHandler(
     openBlob: async () => undefined,
     uploads: {
       accept: async (repository) => (await directoryOf(repository)) !== undefined,
-      async create(repository) {
+      async create(repository, { patchable, patch }) {
         const directory = await directoryOf(repository);
         if (directory === undefined) throw new Error(`repository ${repository} takes nothing any more`);
-        return BlobStore.at(directory).createUpload();
+        const store = BlobStore.at(directory);
+        return patch === undefined ? store.createUpload({ patchable }) : store.createPatch(patch);
       },
       putManifest: () => Promise.reject(new Error('images are taken in by the agent itself')),
     },

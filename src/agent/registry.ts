@@ -87,10 +87,11 @@ export function pushBackend(ports: RegistryPorts): RegistryBackend {
     },
     uploads: {
       accept: async (repository) => open(repository) !== undefined,
-      async create(repository) {
+      async create(repository, { patchable, patch }) {
         const place = open(repository);
         if (!place) throw new Error(`repository ${repository} takes nothing any more`);
-        return (await ports.contentOf(place.uid)).createUpload();
+        const store = await ports.contentOf(place.uid);
+        return patch === undefined ? store.createUpload({ patchable }) : store.createPatch(patch);
       },
       async putManifest(repository, _reference, manifest) {
         const place = open(repository);

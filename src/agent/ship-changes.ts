@@ -7,7 +7,7 @@ import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
-import type { BlobInfo } from '../image/blob-store.ts';
+import type { BlobInfo } from '../image/blob.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
 import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
@@ -25,51 +25,102 @@ export async function keepMaps(path: string): Promise<void> {
   for (const name of (await readdir(images)).filter(isProcessMap)) await copyFile(join(images, name), join(maps, name));
 }
 
-/** What of a file of memory is to be sent. */
-interface Changes {
-  ranges: Ranges;
+/** What of a file of memory is to be sent: into the destination's file, and beside it. */
+class Changes {
+  readonly changed = new Ranges();
+  readonly added = new Ranges();
   /** Resolves when there will be no more. */
-  known: PromiseWithResolvers<void>;
+  readonly known = Promise.withResolvers<void>();
+  /** The file on the destination that it changes; undefined: none, all of it goes beside. */
+  readonly patched = Promise.withResolvers<string | undefined>();
+
+  constructor() {
+    // Not all of them have somebody who waits.
+    for (const { promise } of [this.known, this.patched]) promise.catch(() => undefined);
+  }
+
+  fail(error: unknown): void {
+    this.known.reject(error);
+    this.patched.reject(error);
+  }
+}
+
+/** The files of memory that lie beside an archive on the destination: its own, and those of its parent. */
+export interface Beside {
+  own: Pages;
+  parent: Pages;
 }
 
 /**
- * Sends of a dump's memory what is not in an earlier one of the same container, and leaves the page maps that say so in
- * `mapsDirectory`. While CRIU writes, both are compared and the uploads are begun: little is left to be done when it ends.
+ * Sends of a dump's memory what is another than in the last one of the same container, into the files that the destination has,
+ * and leaves the page maps that say so in `mapsDirectory`. While CRIU writes, both are compared.
  *
  * @param path of the dump
- * @param parent path of the earlier one
+ * @param layers what was sent ahead
  * @param whole resolves when the dump is complete
- * @throws ArchiveError when it is cut short
+ * @param route.readAgain of a pod that runs on: what the destination has no place for waits for the freeze
+ * @returns what the destination has then, and what was sent, bytes
+ * @throws ArchiveError when it is cut short; ImageError `not-found` when the destination has lost what was sent ahead
  */
 export async function shipChanges(
   path: string,
-  parent: string,
+  layers: WarmLayer[],
   whole: Promise<void>,
   comparer: PageComparer,
   { client, repository, flow, signal, readAgain }: PagesRoute,
-): Promise<Pages> {
-  const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent, imagesDirectory), join(path, mapsDirectory)];
-  const checkpoints = { directory: images, parent: parentImages };
+): Promise<Beside & { bytes: number }> {
+  const [first, parent] = [layers[0], layers.at(-1)];
+  if (!first || !parent) throw new Error('nothing was sent ahead');
+  const [images, parentImages, maps] = [join(path, imagesDirectory), join(parent.path, imagesDirectory), join(path, mapsDirectory)];
+  const checkpoints = {
+    directory: images,
+    parent: parentImages,
+    layout: join(first.path, mapsDirectory),
+    ...(parent !== first && { last: join(parent.path, mapsDirectory) }),
+  };
   const earlier = new Set(await readdir(parentImages));
   const ahead = new ComparedAhead(checkpoints, comparer);
   const changes = new Map<string, Changes>();
+  let failure: { error: unknown } | undefined;
   const changesOf = (name: string) => {
-    const found = changes.get(name) ?? { ranges: new Ranges(), known: Promise.withResolvers<void>() };
+    const found = changes.get(name) ?? new Changes();
     changes.set(name, found);
+    // A file may be found just after it.
+    if (failure) found.fail(failure.error);
     return found;
   };
-  const done = new Map<string, BlobInfo>();
+  const [patched, added] = [new Map<string, BlobInfo>(Object.entries(parent.pages)), new Map<string, BlobInfo>()];
+  let bytes = 0;
   const progressOf = progressByPart(flow);
   const send = async (name: string, stop: AbortSignal) => {
-    const { ranges, known } = changesOf(name);
+    const found = changesOf(name);
     await using files = new AsyncDisposableStack();
     const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
-    const changed = files.use(await RangesOfFile.open(join(images, name), ranges, known.promise));
-    // It has to be durable by the hold.
-    const parts = [file.sync(stop), earlier.has(name) ? ahead.file(name, whole, stop) : undefined];
-    for (const part of parts) part?.catch(() => undefined);
-    done.set(name, await client.uploadAppended(repository, changed, { signal: stop, pace: flow.pace, onProgress: progressOf(name) }));
-    await Promise.all(parts);
+    const upload = async (ranges: Ranges, what: string, patch?: string) => {
+      const source = new RangesOfFile(join(images, name), ranges, comparer, found.known.promise);
+      const options = { signal: stop, pace: flow.pace, onProgress: progressOf(`${name}, ${what}`), ...(patch !== undefined && { patch }) };
+      const sent = await client.uploadAppended(repository, source, options);
+      bytes += sent.size;
+      return sent;
+    };
+    const change = async () => {
+      const base = await found.patched.promise;
+      const before = base === undefined ? undefined : parent.pages[base];
+      if (base === undefined || !before) return;
+      const { digest } = await upload(found.changed, 'changed', before.digest);
+      patched.set(base, { digest, size: before.size });
+    };
+    const add = async () => {
+      const { digest, size } = await upload(found.added, 'added');
+      added.set(name, { digest, size });
+    };
+    await together(stop, (end) => [
+      // It has to be durable by the hold.
+      file.sync(end),
+      ...(earlier.has(name) ? [ahead.file(name, whole, end)] : []),
+      change(),
+      ...(readAgain ? [] : [add()]),
+    ]);
     // Not waited for: what comes next is glad of the memory.
     if (!readAgain && (await stat(join(images, name))).size >= leastToLetGo) void new LetGo(join(images, name)).all();
   };
@@ -80,28 +131,44 @@ export async function shipChanges(
     isWhole.catch(() => undefined);
     await mkdir(maps, { recursive: true, mode: 0o700 });
     const without = new Set((await readdir(images)).filter(isPages));
-    for (const name of await mapsOfBoth(path, parent)) {
-      const { pages, pagemap } = await deltaOf(name, checkpoints, { comparer, ahead, changed: (file) => changesOf(file).ranges }, stop);
-      await writeFile(join(maps, name), await pagemap, { mode: 0o600 });
+    for (const name of await comparable(path, layers)) {
+      const ranges = (which: 'changed' | 'added') => (file: string) => changesOf(file)[which];
+      const delta = await deltaOf(name, checkpoints, { comparer, ahead, changed: ranges('changed'), added: ranges('added') }, stop);
+      const { known, patched: base } = changesOf(delta.pages);
+      base.resolve(delta.patched);
+      await writeFile(join(maps, name), await delta.pagemap, { mode: 0o600 });
       await isWhole;
-      changesOf(pages).known.resolve();
-      without.delete(pages);
+      known.resolve();
+      without.delete(delta.pages);
     }
     await isWhole;
     for (const name of without) {
-      const { ranges, known } = changesOf(name);
-      ranges.add(0, (await stat(join(images, name))).size);
+      const { added: whole, known, patched: base } = changesOf(name);
+      base.resolve(undefined);
+      whole.add(0, (await stat(join(images, name))).size);
       known.resolve();
     }
   };
-  await together(signal, (stop) => [eachFileOfMemory(images, whole, stop, send), compare(stop)]);
-  return done;
+  const comparing = async (stop: AbortSignal) => {
+    try {
+      await compare(stop);
+    } catch (error) {
+      failure = { error };
+      for (const each of changes.values()) each.fail(error);
+      throw error;
+    }
+  };
+  await together(signal, (stop) => [eachFileOfMemory(images, whole, stop, send), comparing(stop)]);
+  return { own: added, parent: patched, bytes };
 }
 
-/** The page maps of processes that are in both of two dumps. */
-async function mapsOfBoth(path: string, parent: string): Promise<string[]> {
-  const [names, earlier] = await Promise.all([path, parent].map((dump) => readdir(join(dump, imagesDirectory))));
-  return (names ?? []).filter((name) => isProcessMap(name) && earlier?.includes(name));
+/** The page maps of a dump that say what changed since the last: those of processes that were there all the time. */
+async function comparable(path: string, layers: WarmLayer[]): Promise<string[]> {
+  const [first, last] = [layers[0], layers.at(-1)];
+  if (!first || !last) return [];
+  const maps = [join(first.path, mapsDirectory), join(last.path, mapsDirectory), join(last.path, imagesDirectory)];
+  const [names = [], ...others] = await Promise.all([join(path, imagesDirectory), ...maps].map((directory) => readdir(directory)));
+  return names.filter((name) => isProcessMap(name) && others.every((there) => there.includes(name)));
 }
 
 /** What CRIU wrote of memory. Bytes. */
@@ -111,52 +178,51 @@ export async function memoryOf(path: string): Promise<number> {
 
 /**
  * A checkpoint as an archive in which the memory is named by where it lies on the destination; the links are made there
- * before CRIU reads them (`criu-hook.ts`). With earlier rounds it is an incremental one: what did not change is in its
- * parent, which CRIU finds in `parent/`, and so on.
+ * before CRIU reads them (`criu-hook.ts`). With earlier rounds it is an incremental one: what was sent ahead, and patched since, is
+ * its parent, which CRIU finds in `parent/`.
  *
  * @param pages need not be known before the rest has been read
  * @param contentDirectory where the destination keeps blobs, by the hexadecimal digits of their digests
+ * @param layers what was sent ahead
  */
 export async function packWithoutPages(
   directory: string,
-  pages: Promise<Pages>,
+  pages: Promise<Beside>,
   contentDirectory: string,
   layers: WarmLayer[] = [],
 ): Promise<Readable> {
   // It may fail before it is waited for.
   pages.catch(() => undefined);
-  const parent = layers.at(-1);
-  const compared = new Set(parent && (await mapsOfBoth(directory, parent.path)));
+  const compared = new Set(await comparable(directory, layers));
   const without = (name: string) => {
     const image = name.startsWith(`${imagesDirectory}/`) ? name.slice(imagesDirectory.length + 1) : '';
     return isPages(image) || compared.has(image) || name === mapsDirectory || name.startsWith(`${mapsDirectory}/`);
   };
-  return packCheckpoint(directory, { without, added: addedFiles(directory, pages, contentDirectory, layers) });
+  return packCheckpoint(directory, { without, added: addedFiles(directory, pages, contentDirectory, layers[0]) });
 }
 
 async function* addedFiles(
   directory: string,
-  pages: Promise<Pages>,
+  pages: Promise<Beside>,
   contentDirectory: string,
-  layers: WarmLayer[],
+  layout: WarmLayer | undefined,
 ): AsyncGenerator<[string, Buffer | string]> {
-  const blob = (digest: string) => join(contentDirectory, digest.replace('sha256:', ''));
-  const links = [...(await pages)].map(([name, { digest }]) => `${name} ${blob(digest)}`);
-  if (layers.length > 0) for (const [name, map] of await mapsIn(directory)) yield [`${imagesDirectory}/${name}`, map];
-  for (const [index, layer] of layers.toReversed().entries()) {
-    const parent = Array.from({ length: index + 1 }, () => 'parent').join('/');
-    links.push(...Object.entries(layer.pages).map(([name, { digest }]) => `${parent}/${name} ${blob(digest)}`));
-    for (const [name, map] of await mapsIn(layer.path)) {
-      const kept = `podferry.parent-${index + 1}.${name}`;
+  const { own, parent } = await pages;
+  const linksTo = (files: Pages, under: string) =>
+    [...files].map(([name, { digest }]) => `${under}${name} ${join(contentDirectory, digest.replace('sha256:', ''))}`);
+  const links = [...linksTo(own, ''), ...linksTo(parent, 'parent/')];
+  if (layout) {
+    for (const [name, map] of await mapsIn(join(directory, mapsDirectory))) yield [`${imagesDirectory}/${name}`, map];
+    for (const [name, map] of await mapsIn(join(layout.path, mapsDirectory))) {
+      const kept = `podferry.parent.${name}`;
       yield [`${imagesDirectory}/${kept}`, map];
-      links.push(`${parent}/${name} ${kept}`);
+      links.push(`parent/${name} ${kept}`);
     }
   }
   yield [`${imagesDirectory}/${linksFile}`, links.map((line) => `${line}\n`).join('')];
 }
 
-async function mapsIn(path: string): Promise<[string, Buffer][]> {
-  const maps = join(path, mapsDirectory);
+async function mapsIn(maps: string): Promise<[string, Buffer][]> {
   const names = await readdir(maps);
   return Promise.all(names.map(async (name): Promise<[string, Buffer]> => [name, await readFile(join(maps, name))]));
 }

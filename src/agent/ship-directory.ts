@@ -5,7 +5,7 @@ import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/di
 import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
-import type { BlobInfo } from '../image/blob-store.ts';
+import type { BlobInfo } from '../image/blob.ts';
 import type { ImageSender } from '../image/chunked-upload.ts';
 import type { Flow } from './source-record.ts';
 
@@ -21,7 +21,7 @@ export interface PagesRoute {
   repository: string;
   flow: Flow;
   signal: AbortSignal;
-  /** Whether it is read once more, as what the next round is compared with. */
+  /** Of a pod that runs on: it is read once more, as what the next dump is compared with, and patched on the destination. */
   readAgain: boolean;
 }
 
@@ -62,7 +62,8 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
       progress(bytes);
       reach('sent', bytes);
     };
-    const info = await client.uploadAppended(repository, file, { signal: stop, pace: flow.pace, onProgress });
+    const options = { signal: stop, pace: flow.pace, onProgress, patchable: readAgain };
+    const info = await client.uploadAppended(repository, file, options);
     await synced;
     done.set(name, info);
   });

@@ -8,19 +8,21 @@ import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
 import { PageComparer } from '../archive/page-comparer.ts';
 import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
-import type { BlobInfo, BlobStore } from '../image/blob-store.ts';
+import type { BlobInfo } from '../image/blob.ts';
+import type { BlobStore } from '../image/blob-store.ts';
 import { checkpointConfig, pushCheckpointImage } from '../image/checkpoint-image.ts';
 import { fetchChunked, removeAll } from '../image/chunked-fetch.ts';
 import { ChunkedTransfers, ChunkedUploader, type ImageSender } from '../image/chunked-upload.ts';
 import { digestOf } from '../image/digest.ts';
 import { credentialsFor } from '../image/docker-config.ts';
+import { ImageError } from '../image/errors.ts';
 import { mediaTypes } from '../image/media-types.ts';
 import { RegistryClient } from '../image/registry-client.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { paced } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import type { PackedVolume } from './kept-volumes.ts';
-import { keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
+import { type Beside, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
 import { type PagesRoute, progressByPart, shipPages } from './ship-directory.ts';
 import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
@@ -75,11 +77,22 @@ export class Shipper {
   }
 
   /**
-   * A container's archive, with the base image's name rewritten to what the destination serves on its loopback.
+   * A container's archive, with the base image's name rewritten to what the destination serves on its loopback. Where the
+   * destination has lost what was sent ahead (its agent ended in between, or this one did), all of it is sent.
    *
    * @throws ArchiveError when it is damaged or lacks what a restore needs, ImageError when it does not get through
    */
-  async archive(
+  async archive(request: SourceRequest, container: string, archive: ArchiveToShip, flow: Flow, signal: AbortSignal): Promise<Shipped> {
+    try {
+      return await this.#archive(request, container, archive, flow, signal);
+    } catch (error) {
+      if (!archive.layers?.length || !(error instanceof ImageError) || error.code !== 'not-found') throw error;
+      signal.throwIfAborted();
+      return this.#archive(request, container, { ...archive, layers: [] }, flow, signal);
+    }
+  }
+
+  async #archive(
     request: SourceRequest,
     container: string,
     { path, whole, before, layers = [] }: ArchiveToShip,
@@ -91,7 +104,7 @@ export class Shipper {
       const isDirectory = (await stat(path)).isDirectory();
       const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? true);
       const ahead = beside ? layers : [];
-      const open = async (pages: Promise<Pages>) => {
+      const open = async (pages: Promise<Beside>) => {
         await whole;
         if (beside) return packWithoutPages(path, pages, contentDirectory, ahead);
         return isDirectory ? packCheckpoint(path) : createReadStream(path, { highWaterMark: bulkHighWaterMark });
@@ -99,9 +112,10 @@ export class Shipper {
       // What was shipped in another way cannot be compared.
       const comparable = before && (before.beside ?? false) === beside && !before.incremental ? before : undefined;
       const progress = progressByPart(flow);
-      const { promise: pages, ...known } = Promise.withResolvers<Pages>();
+      const { promise: pages, ...known } = Promise.withResolvers<Beside>();
+      const pagesBeside = pages.then(allOf);
       // Who waits for it may not have begun to when it fails.
-      pages.catch(() => undefined);
+      pagesBeside.catch(() => undefined);
       // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
       const [bytes, archive] = await together(signal, (stop) => {
         const route = {
@@ -111,7 +125,7 @@ export class Shipper {
           signal: stop,
           readAgain: false,
         };
-        const sending = beside ? shipNew(path, whole, ahead, () => this.#comparer(), route) : Promise.resolve<Pages>(new Map());
+        const sending = beside ? shipNew(path, whole, ahead, () => this.#comparer(), route) : Promise.resolve(nothingBeside);
         sending.then(known.resolve, known.reject);
         const pushing = pushArchive(client, {
           ...route,
@@ -119,12 +133,12 @@ export class Shipper {
           open: () => open(pages),
           rewrite: {
             ...rewritten(request, container),
-            ...(beside ? { pagesBeside: pages } : {}),
+            ...(beside ? { pagesBeside } : {}),
             ...(comparable?.checksum === undefined ? {} : { checksum: comparable.checksum }),
           },
           container,
         });
-        return [sending.then(pagesSize), pushing];
+        return [sending.then((sent) => sent.bytes), pushing];
       });
       return {
         ...archive,
@@ -146,7 +160,7 @@ export class Shipper {
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
       // It is there, then, when the pod stands still and waits for it.
       this.#comparer();
-      const pages = await shipNew(path, whole, layers, () => this.#comparer(), {
+      const { own, parent, bytes } = await shipNew(path, whole, layers, () => this.#comparer(), {
         client: memory,
         repository: repository(container),
         flow,
@@ -154,7 +168,7 @@ export class Shipper {
         readAgain: true,
       });
       if (layers.length === 0) await keepMaps(path);
-      return { path, pages: Object.fromEntries(pages), bytes: pagesSize(pages), memory: await memoryOf(path) };
+      return { path, pages: Object.fromEntries(layers.length === 0 ? own : parent), bytes, memory: await memoryOf(path) };
     });
   }
 
@@ -297,10 +311,17 @@ async function shipNew(
   layers: WarmLayer[],
   comparer: () => PageComparer,
   route: PagesRoute,
-): Promise<Pages> {
-  const parent = layers.at(-1);
-  if (!parent) return shipPages(path, whole, route);
-  return shipChanges(path, parent.path, whole, comparer(), route);
+): Promise<Beside & { bytes: number }> {
+  if (layers.length > 0) return shipChanges(path, layers, whole, comparer(), route);
+  const own = await shipPages(path, whole, route);
+  return { own, parent: new Map(), bytes: pagesSize(own) };
+}
+
+const nothingBeside = { own: new Map(), parent: new Map(), bytes: 0 } satisfies Beside & { bytes: number };
+
+/** For the checksum of an archive. */
+function allOf({ own, parent }: Beside): Pages {
+  return new Map([...own, ...[...parent].map(([name, blob]) => [`parent/${name}`, blob] as const)]);
 }
 
 /** What changes in an archive on its way. */

@@ -27,9 +27,9 @@ export interface SourceRecord {
 
 /** A round of memory sent ahead. */
 export interface WarmLayer {
-  /** Directory with the page maps as the destination needs them (`mapsDirectory`), and, of the last round, with CRIU's images. */
+  /** Directory with the page maps as they were sent (`mapsDirectory`), and, of the last round, with CRIU's images. */
   path: string;
-  /** The files of memory as the destination has them, without what an earlier round had already. */
+  /** The files of memory as the destination has them after it; only those of the last round are there still. */
   pages: Record<string, { digest: string; size: number }>;
   /** What was sent, and what CRIU wrote. Bytes. */
   bytes: number;

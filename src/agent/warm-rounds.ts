@@ -5,7 +5,7 @@ import { isRoundWorthIt } from '../plan/warm.ts';
 import { messageOf } from '../util/errors.ts';
 import type { Rates } from './rates.ts';
 import type { RunningContainer } from './runtime.ts';
-import { goesBeside, type SourcePorts, type SourceRecord, type WorkHooks } from './source-record.ts';
+import { goesBeside, type SourcePorts, type SourceRecord, type WarmLayer, type WorkHooks } from './source-record.ts';
 
 /** How many rounds there may be when nothing is said. */
 const usualMost = 3;
@@ -66,12 +66,11 @@ export class WarmRounds {
   }
 
   /** @returns what was sent, bytes */
-  async #round(
-    ahead: NonNullable<SourcePorts['ahead']>,
-    { uid, record, hooks, signal }: WarmWork,
-    { id, name }: RunningContainer,
-  ): Promise<number> {
+  async #round(ahead: NonNullable<SourcePorts['ahead']>, work: WarmWork, { id, name }: RunningContainer): Promise<number> {
+    const { uid, record, hooks, signal } = work;
     const layers = record.warm?.[name] ?? [];
+    // What is there is written over: of a round that does not come to its end nothing is of use.
+    if (layers.length > 0) await this.#remember(work, name, []);
     const begun = performance.now();
     const { path, whole } = await ahead.checkpoint(uid, { id, name });
     const dumped = whole.then(() => performance.now() - begun);
@@ -81,14 +80,18 @@ export class WarmRounds {
       const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);
       this.#rates.seen('send', layer.bytes, performance.now() - begun, hooks.pace.rate);
       this.#rates.seen('dump', layer.memory, await dumped);
-      // The next is compared with the last; of those before it, the page maps are needed.
+      // The next is compared with the last; of the first, the page maps are needed.
       await Promise.all(layers.map((earlier) => rm(join(earlier.path, imagesDirectory), { recursive: true, force: true })));
-      record.warm = { ...record.warm, [name]: [...layers, layer] };
-      await hooks.save();
+      await this.#remember(work, name, [...layers, layer]);
       return layer.bytes;
     } finally {
       // Also when sending failed: the runtime goes on with it whatever becomes of that.
       await whole.catch(() => undefined);
     }
+  }
+
+  async #remember({ record, hooks }: WarmWork, name: string, layers: WarmLayer[]): Promise<void> {
+    record.warm = { ...record.warm, [name]: layers };
+    await hooks.save();
   }
 }

@@ -6,11 +6,18 @@ import type { PageComparer } from './page-comparer.ts';
 import { flag, isPresent, type Pagemap, PagemapEncoder, type PageRun, pageSize, readPagemap } from './pagemap.ts';
 import type { Ranges } from './ranges.ts';
 
-/** What of a process's memory changed between two checkpoints of it, as CRIU has it in incremental ones (criu.org, "Incremental dumps"). */
+/**
+ * What of a process's memory is another than in the last checkpoint of it, where an earlier one lies on the destination as a
+ * file that is patched.
+ */
 export interface Delta {
-  /** `pages-ID.img` of the later checkpoint. */
+  /** `pages-ID.img` of the later checkpoint, and of the file on the destination. */
   pages: string;
-  /** The page map in which everything that did not change is the parent's, once all is compared. */
+  patched: string;
+  /**
+   * The page map, once all is compared: what that file has a place for is the parent's, as CRIU has it in incremental checkpoints
+   * (criu.org, "Incremental dumps"), and the rest is here.
+   */
   pagemap: Promise<Buffer>;
 }
 
@@ -21,11 +28,16 @@ const batchParts = 1024;
 /** Asked at a time while CRIU writes. Bytes, whole batches. */
 const mostAhead = 64 * 1024 * 1024;
 
-/** Two directories of CRIU's images, of the same container. */
+/** Directories, of the same container. */
 export interface Checkpoints {
-  /** The later one. */
+  /** CRIU's images, of the later checkpoint. */
   directory: string;
+  /** Those of the last one. */
   parent: string;
+  /** Page maps of the checkpoint that the destination's files are laid out as. */
+  layout: string;
+  /** Page maps that the last one left, if that is another: what is its parent's there is as it was in it. */
+  last?: string;
 }
 
 /** What was compared of a file, by batches. */
@@ -40,13 +52,13 @@ interface Guess {
  * it: most of it is where it was, or as far from it as what is before it, and `deltaOf` has less to do then.
  */
 export class ComparedAhead {
-  readonly #checkpoints: Checkpoints;
+  readonly #checkpoints: Pick<Checkpoints, 'directory' | 'parent'>;
   readonly #comparer: PageComparer;
   readonly #found = new Map<string, Guess[]>();
   readonly #running = new Set<Promise<void>>();
   #ended = false;
 
-  constructor(checkpoints: Checkpoints, comparer: PageComparer) {
+  constructor(checkpoints: Pick<Checkpoints, 'directory' | 'parent'>, comparer: PageComparer) {
     this.#checkpoints = checkpoints;
     this.#comparer = comparer;
   }
@@ -109,29 +121,36 @@ export class ComparedAhead {
  * Compares the memory of one process in two checkpoints, page by page and by content: nothing of the kernel's tracking of
  * memory is needed, and pages that were written with what they held count as unchanged.
  *
- * @param name `pagemap-ID.img` in both directories of images
+ * @param name `pagemap-ID.img` in all directories
  * @param options.ahead what was compared before the later one was complete
- * @param options.changed where it is noted what of a file of pages is not the parent's; grows until the page map is there
+ * @param options.changed where it is noted what of a file of pages changed, and where on the destination it belongs; grows until the page map is there
+ * @param options.added the same for what the destination has no place for
  * @param signal ends it
  * @throws ArchiveError `not-criu`
  */
 export async function deltaOf(
   name: string,
-  { directory, parent }: Checkpoints,
-  { comparer, ahead, changed }: { comparer: PageComparer; ahead?: ComparedAhead; changed(pages: string): Ranges },
+  { directory, parent, layout, last }: Checkpoints,
+  {
+    comparer,
+    ahead,
+    changed,
+    added,
+  }: { comparer: PageComparer; ahead?: ComparedAhead } & Record<'changed' | 'added', (pages: string) => Ranges>,
   signal: AbortSignal,
 ): Promise<Delta> {
-  const [now, before] = (await Promise.all(
-    [directory, parent].map(async (images) => readPagemap(await readFile(join(images, name)), name)),
-  )) as [Pagemap, Pagemap];
+  const read = async (maps: string) => readPagemap(await readFile(join(maps, name)), name);
+  const [now, before, laidOut, held] = await Promise.all([directory, parent, layout, last ?? layout].map(read));
+  if (!now || !before || !laidOut || !held) throw new Error(`${name}: page maps are missing`);
   const pages = `pages-${now.id}.img`;
   const parentPages = `pages-${before.id}.img`;
   const known = pages === parentPages ? ahead : undefined;
-  const result = new DeltaBuilder(now.id, changed(pages));
+  const result = new DeltaBuilder(now.id, changed(pages), added(pages));
+  const there = heldBy(before, laidOut, last === undefined ? undefined : held);
   const compare = async () => {
     const paths = [join(directory, pages), join(parent, parentPages)] as const;
     let waiting: (() => Promise<void>) | undefined;
-    for (const parts of batchesOf(partsOf(now, before))) {
+    for (const parts of batchesOf(partsOf(now, there))) {
       signal.throwIfAborted();
       const answers = parts.map((part) => ('parentPlace' in part ? known?.of(pages, part) : undefined));
       const unknown = parts.filter((part, index): part is BothHave => 'parentPlace' in part && !answers[index]);
@@ -147,32 +166,38 @@ export async function deltaOf(
   const pagemap = compare();
   // Who sends what changed hears of a failure too.
   pagemap.catch(() => undefined);
-  return { pages, pagemap };
+  return { pages, patched: `pages-${laidOut.id}.img`, pagemap };
 }
 
 const page = pageSize ?? 4096;
 
 const countOf = (differs: Uint8Array): number => differs.reduce((sum, each) => sum + each, 0);
 
-/** Memory that only the later checkpoint has in its file. */
-interface New {
+/** Memory that follows each other in a file. */
+interface Stretch {
   vaddr: number;
   bytes: number;
-  /** Where in its file. */
+  /** Where in the file. */
   place: number;
 }
 
-/** Memory that both have; nothing of it crosses a multiple of `batchBytes` in the later file. */
-interface BothHave extends New {
-  /** Where in the earlier file. */
+/** Memory of the last checkpoint that the destination has too. */
+interface Held extends Stretch {
+  /** Where in the destination's file. */
+  at: number;
+}
+
+/** Memory of the later checkpoint that the destination has, as it was in the last one; nothing of it crosses a multiple of `batchBytes` in the later file. */
+interface BothHave extends Stretch {
+  /** Where in the file of the last checkpoint, and in the destination's. */
   parentPlace: number;
+  at: number;
 }
 
 /** In the order of addresses; what has no pages in the file is a run as it is. */
-type Part = PageRun | New | BothHave;
+type Part = PageRun | Stretch | BothHave;
 
-function* partsOf(now: Pagemap, before: Pagemap): Generator<Part> {
-  const known = stretchesOf(before);
+function* partsOf(now: Pagemap, known: Generator<Held, undefined>): Generator<Part> {
   let candidate = known.next().value;
   let offset = 0;
   for (const run of now.runs) {
@@ -191,9 +216,10 @@ function* partsOf(now: Pagemap, before: Pagemap): Generator<Part> {
         bytes = candidate.vaddr - vaddr;
         yield { vaddr, bytes, place };
       } else {
-        const parentPlace = candidate.place + vaddr - candidate.vaddr;
+        const within = vaddr - candidate.vaddr;
+        const [parentPlace, at] = [candidate.place + within, candidate.at + within];
         bytes = Math.min(left, candidate.vaddr + candidate.bytes - vaddr, batchBytes - (place % batchBytes));
-        yield { vaddr, bytes, place, parentPlace };
+        yield { vaddr, bytes, place, parentPlace, at };
       }
       vaddr += bytes;
     }
@@ -201,11 +227,40 @@ function* partsOf(now: Pagemap, before: Pagemap): Generator<Part> {
   }
 }
 
-/** What is in the file of a full checkpoint. */
-function* stretchesOf({ runs }: Pagemap): Generator<New, undefined> {
+/** What the destination has of the last checkpoint. */
+function* heldBy(before: Pagemap, layout: Pagemap, last: Pagemap | undefined): Generator<Held, undefined> {
+  const laidOut = stretchesOf(layout, flag.present);
+  const places = last ? placed(overlaps(laidOut, stretchesOf(last, flag.parent))) : laidOut;
+  for (const { vaddr, bytes, first, second } of overlaps(stretchesOf(before, flag.present), places))
+    yield { vaddr, bytes, place: first.place + vaddr - first.vaddr, at: second.place + vaddr - second.vaddr };
+}
+
+/** Where each is in the first of both files. */
+function* placed(found: ReturnType<typeof overlaps<Stretch, Stretch>>): Generator<Stretch, undefined> {
+  for (const { vaddr, bytes, first } of found) yield { vaddr, bytes, place: first.place + vaddr - first.vaddr };
+}
+
+/** What of memory is in both, in the order of addresses. */
+function* overlaps<A extends Stretch, B extends Stretch>(
+  first: Iterator<A, undefined>,
+  second: Iterator<B, undefined>,
+): Generator<{ vaddr: number; bytes: number; first: A; second: B }, undefined> {
+  let [a, b] = [first.next().value, second.next().value];
+  while (a && b) {
+    const vaddr = Math.max(a.vaddr, b.vaddr);
+    const [endOfA, endOfB] = [a.vaddr + a.bytes, b.vaddr + b.bytes];
+    const bytes = Math.min(endOfA, endOfB) - vaddr;
+    if (bytes > 0) yield { vaddr, bytes, first: a, second: b };
+    if (endOfA <= endOfB) a = first.next().value;
+    else b = second.next().value;
+  }
+}
+
+/** What has such a flag, as if that alone were in the file. */
+function* stretchesOf({ runs }: Pagemap, which: number): Generator<Stretch, undefined> {
   let place = 0;
   for (const run of runs) {
-    if (!isPresent(run)) continue;
+    if ((run.flags & which) === 0) continue;
     const bytes = run.pages * page;
     yield { vaddr: run.vaddr, bytes, place };
     place += bytes;
@@ -232,11 +287,13 @@ function pairsOf(parts: BothHave[]): Float64Array {
 /** Puts together what follows each other. */
 class DeltaBuilder {
   readonly #changes: Ranges;
+  readonly #additions: Ranges;
   readonly #encoder: PagemapEncoder;
   #last: PageRun | undefined;
 
-  constructor(id: number, changes: Ranges) {
+  constructor(id: number, changes: Ranges, additions: Ranges) {
     this.#changes = changes;
+    this.#additions = additions;
     this.#encoder = new PagemapEncoder(id);
   }
 
@@ -248,8 +305,10 @@ class DeltaBuilder {
     let at = 0;
     for (const [index, part] of parts.entries()) {
       if ('flags' in part) this.#run(part);
-      else if (!('parentPlace' in part)) this.#changed(part.vaddr, part.bytes, part.place);
-      else {
+      else if (!('parentPlace' in part)) {
+        this.#run({ vaddr: part.vaddr, pages: part.bytes / page, flags: flag.present });
+        this.#additions.add(part.place, part.bytes);
+      } else {
         const pages = part.bytes / page;
         const differs = answers[index] ?? rest.subarray(at, at + pages);
         if (!answers[index]) at += pages;
@@ -264,21 +323,14 @@ class DeltaBuilder {
     return this.#encoder.end();
   }
 
-  #compared({ vaddr, place }: BothHave, differs: Uint8Array): void {
-    for (let from = 0; from < differs.length; ) {
-      const changed = differs[from];
-      const found = differs.indexOf(changed ? 0 : 1, from);
+  #compared({ vaddr, bytes, place, at }: BothHave, differs: Uint8Array): void {
+    this.#run({ vaddr, pages: bytes / page, flags: flag.parent });
+    for (let from = differs.indexOf(1); from >= 0; ) {
+      const found = differs.indexOf(0, from);
       const to = found < 0 ? differs.length : found;
-      const bytes = (to - from) * page;
-      if (changed) this.#changed(vaddr + from * page, bytes, place + from * page);
-      else this.#run({ vaddr: vaddr + from * page, pages: to - from, flags: flag.parent });
-      from = to;
+      this.#changes.add(place + from * page, (to - from) * page, at + from * page);
+      from = differs.indexOf(1, to);
     }
-  }
-
-  #changed(vaddr: number, bytes: number, place: number): void {
-    this.#run({ vaddr, pages: bytes / page, flags: flag.present });
-    this.#changes.add(place, bytes);
   }
 
   #run(run: PageRun): void {

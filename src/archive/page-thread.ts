@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import type { FromPageThread, ToPageThread } from './page-comparer.ts';
+import type { FromPageThread, Gathering, ToPageThread } from './page-comparer.ts';
 
 /** The thread that compares pages (see `page-comparer.ts`); it loads as little as it can, since a pod waits for it. */
 
@@ -17,19 +17,42 @@ const [left, right] = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlo
 const owner = parentPort as MessagePort;
 
 owner.on('message', (asked: ToPageThread) => {
-  const reply = (answer: FromPageThread) => owner.postMessage(answer);
-  const { id, paths, page } = asked;
+  const reply = (answer: FromPageThread, transferred: ArrayBuffer[] = []) => owner.postMessage(answer, transferred);
+  const { id } = asked;
   const opened: number[] = [];
+  const open = (path: string) => {
+    const file = openSync(path, 'r');
+    opened.push(file);
+    return file;
+  };
   try {
-    for (const path of paths) opened.push(openSync(path, 'r'));
-    const files = { now: opened[0] as number, before: opened[1] as number, page };
-    reply({ id, ...('pairs' in asked ? comparePairs(files, asked.pairs) : compareStretches(files, asked)) });
+    if ('memory' in asked) reply({ id, memory: asked.memory, bytes: gather(open(asked.path), asked) }, [asked.memory]);
+    else {
+      const files = { now: open(asked.paths[0]), before: open(asked.paths[1]), page: asked.page };
+      reply({ id, ...('pairs' in asked ? comparePairs(files, asked.pairs) : compareStretches(files, asked)) });
+    }
   } catch (error) {
     reply({ id, failure: (error as Error).message });
   } finally {
     opened.forEach(closeSync);
   }
 });
+
+/** @returns how many bytes there are; where the file ends, so do they */
+function gather(file: number, { parts, memory }: Gathering): number {
+  const into = new Uint8Array(memory);
+  let bytes = 0;
+  for (let index = 0; index < parts.length; index += 2) {
+    const [position = 0, length = 0] = parts.subarray(index, index + 2);
+    for (let filled = 0; filled < length; ) {
+      const read = readSync(file, into, bytes, length - filled, position + filled);
+      if (read === 0) return bytes;
+      filled += read;
+      bytes += read;
+    }
+  }
+  return bytes;
+}
 
 interface Files {
   now: number;

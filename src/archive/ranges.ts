@@ -1,12 +1,20 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Growth } from './growth.ts';
+
+/** A part of a file. Bytes. */
+interface Range {
+  start: number;
+  length: number;
+  /** Where it belongs in another file. */
+  at: number;
+}
 
 /** Parts of a file, in its order; more may be added while they are read. */
 export class Ranges {
   // Numbers side by side: an object for each took ten times as much, and there may be 100,000.
   readonly #starts: number[] = [];
   readonly #lengths: number[] = [];
+  readonly #at: number[] = [];
   #bytes = 0;
 
   /** Of all so far. */
@@ -19,45 +27,57 @@ export class Ranges {
   }
 
   /** The n-th, from 0. */
-  at(index: number): { start: number; length: number } | undefined {
+  get(index: number): Range | undefined {
     const start = this.#starts[index];
     const length = this.#lengths[index];
-    return start === undefined || length === undefined ? undefined : { start, length };
+    const at = this.#at[index];
+    return start === undefined || length === undefined || at === undefined ? undefined : { start, length, at };
   }
 
-  /** What follows the last one directly is put together with it. */
-  add(start: number, length: number): void {
+  /** What follows the last one directly, in both files, is put together with it. */
+  add(start: number, length: number, at = start): void {
     const index = this.count - 1;
-    const last = this.at(index);
-    if (last && last.start + last.length === start) this.#lengths[index] = last.length + length;
+    const last = this.get(index);
+    if (last && last.start + last.length === start && last.at + last.length === at) this.#lengths[index] = last.length + length;
     else {
       this.#starts.push(start);
       this.#lengths.push(length);
+      this.#at.push(at);
     }
     this.#bytes += length;
   }
 }
 
+/** Reads parts of a file, one after the other into one piece of memory, which it has meanwhile. */
+export interface PartsReader {
+  /**
+   * @param parts position and length of each, bytes
+   * @returns the memory, and how much of it was filled: fewer bytes only when the file is shorter
+   */
+  gather(path: string, parts: Float64Array<ArrayBuffer>, memory: ArrayBuffer): Promise<{ memory: ArrayBuffer; bytes: number }>;
+}
+
+/** Parts that are read at a time: they are single pages often. */
+const partsAtOnce = 512;
+
 /** Reads parts of a file as if they were one after the other in one. */
 export class RangesOfFile {
-  readonly #file: FileHandle;
+  readonly #path: string;
   readonly #ranges: Ranges;
+  readonly #reader: PartsReader;
   readonly #growth: Growth;
   /** Where the reader is: index of a range, and position of its first byte in the whole. */
   #at = { index: 0, from: 0 };
-  readonly #scratch = Buffer.allocUnsafeSlow(bulkHighWaterMark);
-  /** What of the file is in there. */
+  #memory = new ArrayBuffer(bulkHighWaterMark);
+  /** What of the whole is in there. */
   #window = { start: 0, end: 0 };
 
-  private constructor(file: FileHandle, ranges: Ranges, whole: Promise<void>) {
-    this.#file = file;
-    this.#ranges = ranges;
-    this.#growth = new Growth(whole);
-  }
-
   /** @param whole resolves when no range is added any more; what it rejects with fails those who wait for more */
-  static async open(path: string, ranges: Ranges, whole: Promise<void> = Promise.resolve()): Promise<RangesOfFile> {
-    return new RangesOfFile(await open(path, 'r'), ranges, whole);
+  constructor(path: string, ranges: Ranges, reader: PartsReader, whole: Promise<void> = Promise.resolve()) {
+    this.#path = path;
+    this.#ranges = ranges;
+    this.#reader = reader;
+    this.#growth = new Growth(whole);
   }
 
   /** How many bytes there are from `position` on; waits until there are any. 0: it has ended there. */
@@ -65,39 +85,46 @@ export class RangesOfFile {
     return this.#growth.beyond(position, () => this.#ranges.bytes, signal);
   }
 
+  /** Where so many bytes from `position` on belong. */
+  *places(position: number, length: number): Generator<{ at: number; length: number }> {
+    for (const { at, length: bytes } of this.#parts(position, length)) yield { at, length: bytes };
+  }
+
   /** Fills the buffer from `position` on, as far as there is something. */
   async read(buffer: Buffer, position: number): Promise<number> {
-    if (position < this.#at.from) this.#at = { index: 0, from: 0 };
     let filled = 0;
     while (filled < buffer.length) {
-      const range = this.#ranges.at(this.#at.index);
-      if (!range) break;
-      const within = position + filled - this.#at.from;
-      if (within >= range.length) {
-        // The last one may still grow.
-        if (this.#at.index === this.#ranges.count - 1) break;
-        this.#at = { index: this.#at.index + 1, from: this.#at.from + range.length };
-        continue;
-      }
-      const start = range.start + within;
-      if (start < this.#window.start || start >= this.#window.end) await this.#look(start, range.length - within);
-      const length = Math.min(buffer.length - filled, range.length - within, this.#window.end - start);
+      const from = position + filled;
+      if (from < this.#window.start || from >= this.#window.end) await this.#look(from);
+      const length = Math.min(buffer.length - filled, this.#window.end - from);
       if (length <= 0) break;
-      this.#scratch.copy(buffer, filled, start - this.#window.start, start - this.#window.start + length);
-      filled += length;
+      filled += Buffer.from(this.#memory, from - this.#window.start, length).copy(buffer, filled);
     }
     return filled;
   }
 
-  /** Ranges are single pages often, and to ask for each costs more than to read what is between them. */
-  async #look(start: number, least: number): Promise<void> {
-    const last = this.#ranges.at(this.#ranges.count - 1);
-    const wanted = Math.min(this.#scratch.length, Math.max(least, last ? last.start + last.length - start : 0));
-    const { bytesRead } = await this.#file.read(this.#scratch, 0, wanted, start);
-    this.#window = { start, end: start + bytesRead };
+  async #look(position: number): Promise<void> {
+    const parts: number[] = [];
+    for (const { start, length } of this.#parts(position, this.#memory.byteLength)) {
+      parts.push(start, length);
+      if (parts.length === 2 * partsAtOnce) break;
+    }
+    const { memory, bytes } = await this.#reader.gather(this.#path, Float64Array.from(parts), this.#memory);
+    this.#memory = memory;
+    this.#window = { start: position, end: position + bytes };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file.close();
+  /** The ranges of so many bytes from `position` on, the first and the last of them cut. */
+  *#parts(position: number, length: number): Generator<Range> {
+    if (position < this.#at.from) this.#at = { index: 0, from: 0 };
+    const end = position + length;
+    for (let { index, from } = this.#at; from < end; index++) {
+      const range = this.#ranges.get(index);
+      if (!range) break;
+      const [first, last] = [Math.max(from, position), Math.min(from + range.length, end)];
+      if (from <= position) this.#at = { index, from };
+      if (first < last) yield { start: range.start + first - from, length: last - first, at: range.at + first - from };
+      from += range.length;
+    }
   }
 }

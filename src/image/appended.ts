@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { Place } from './places.ts';
 
 /** Content that may still grow at its end, read by position, so that what got lost on the way can be read again. */
 export interface AppendedSource {
@@ -6,6 +7,8 @@ export interface AppendedSource {
   available(position: number, signal: AbortSignal | undefined): Promise<number>;
   /** Fills the buffer from `position` on; fewer bytes than it takes only when there are no more. */
   read(buffer: Buffer, position: number): Promise<number>;
+  /** Of a patch: where in the patched blob so many bytes from `position` on belong, of what is said to be available. */
+  places?(position: number, length: number): Iterable<Place>;
 }
 
 /** How fast it may go. */

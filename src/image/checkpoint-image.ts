@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { BlobInfo } from './blob-store.ts';
+import type { BlobInfo } from './blob.ts';
 import type { ImageSender } from './chunked-upload.ts';
 import { checkpointAnnotations, mediaTypes } from './media-types.ts';
 import type { TransferOptions } from './registry-client.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { Slots } from '../util/slots.ts';
 import { AppendedReader, type AppendedSource, type Pace } from './appended.ts';
-import type { BlobInfo } from './blob-store.ts';
+import type { BlobInfo } from './blob.ts';
 import { type Chunk, chunkBytes, manifestOfBlob, manifestOfImage, tagOf } from './chunks.ts';
 import { digestOf } from './digest.ts';
 import { KnownBlobs } from './known-blobs.ts';

@@ -1,5 +1,5 @@
 import { messageOf } from '../util/errors.ts';
-import type { Span } from './blob-store.ts';
+import type { Span } from './blob.ts';
 import type { Encoding } from './encoding-choice.ts';
 import { ImageError } from './errors.ts';
 import { decompress } from './page-coding.ts';

@@ -2,17 +2,19 @@ import { pipeline, type Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HashingStream } from '../util/hashing.ts';
 import { AppendedReader, type AppendedSource, type Pace } from './appended.ts';
-import type { BlobInfo } from './blob-store.ts';
+import type { BlobInfo } from './blob.ts';
 import { digestOf } from './digest.ts';
 import type { Compression } from './encoding-choice.ts';
 import { ImageError } from './errors.ts';
 import { LinkRate } from './link-rate.ts';
 import { acceptManifests, maxManifestBytes } from './media-types.ts';
 import { PageSender } from './page-sender.ts';
+import { patchedDigest } from './patch.ts';
+import { Places, placesType } from './places.ts';
 import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import { type RegistryOptions, Transport, type TransportResponse } from './transport.ts';
-import { checksumHeader, pagesHeader, uploadDigestHeader } from './upload-headers.ts';
+import { checksumHeader, pagesHeader, patchableHeader, patchHeader, placesHeader, uploadDigestHeader } from './upload-headers.ts';
 
 export type { RegistryOptions } from './transport.ts';
 
@@ -23,6 +25,14 @@ export interface CallOptions {
 export interface TransferOptions extends CallOptions {
   /** Called with the bytes that have passed so far. */
   onProgress?: (bytes: number) => void;
+}
+
+export interface AppendedOptions extends TransferOptions {
+  pace?: Pace;
+  /** Whether the blob may be patched later. Only for registries of podferry's. */
+  patchable?: boolean;
+  /** Digest of a blob of the repository that is to be patched: the source says where its content belongs. Only for registries of podferry's. */
+  patch?: string;
 }
 
 export interface Manifest {
@@ -179,30 +189,38 @@ export class RegistryClient {
    * to be sent. When the connection breaks it goes on from where the registry is. Only for registries of podferry's: they do
    * the hashing; zeros are not sent, and the rest compressed where that is faster, if the registry says that it knows how. An
    * error of the source is thrown as it is.
-   * @returns `wire`: bytes that travelled, with what had to be sent again; without HTTP's and TLS's own
-   * @throws ImageError `no-space`, `digest-mismatch`
+   * @returns `digest` of the blob as it is stored, `size`: of the content; `wire`: bytes that travelled, with what had to be sent
+   * again; without HTTP's and TLS's own
+   * @throws ImageError `no-space`, `digest-mismatch`; `not-found` also when the upload, or the blob to be patched, is not there (any more)
    */
   async uploadAppended(
     repository: string,
     source: AppendedSource,
-    options: TransferOptions & { pace?: Pace } = {},
+    options: AppendedOptions = {},
   ): Promise<BlobInfo & { crc32: number; wire: number }> {
-    const { pace, onProgress: passed } = options;
+    const { pace, onProgress: passed, patch, patchable } = options;
     const signal = options.signal ?? new AbortController().signal;
     const reader = new AppendedReader(source);
-    const begun = await this.#postUpload(repository, options);
+    const begun = await this.#postUpload(repository, options, {
+      ...(patchable && { [patchableHeader]: '1' }),
+      ...(patch !== undefined && { [patchHeader]: checkDigest(patch) }),
+    });
     let session = this.#location(begun, begun.url);
     const sender = new PageSender(reader, { accepts: acceptedOf(begun), link: this.#link, pace, passed, signal });
     let digest = emptyDigest;
     let failures = 0;
-    const send = async (available: number) => {
-      const { headers, body, arrived } = sender.segment(available);
+    const patching = async (headers: Record<string, string>, body: AsyncIterable<Buffer> | Buffer) => {
       const call = { doing: `uploading a blob to ${repository}`, scopes: [push(repository)], signal };
       const response = await this.#transport.send({ ...call, method: 'PATCH', target: session, expect: [202], headers, body });
       await response.body.dump();
-      arrived();
       session = this.#location(response, session);
       digest = String(response.headers[uploadDigestHeader]);
+    };
+    const send = async (available: number) => {
+      const { length, headers, body, arrived } = sender.segment(available);
+      if (patch !== undefined) await patching({ 'content-type': placesType }, placesOf(source, reader.position, length).encode());
+      await patching(headers, body);
+      arrived();
     };
     try {
       for (let before: { position: number; crc32: number } | undefined; ; ) {
@@ -229,8 +247,17 @@ export class RegistryClient {
       throw reader.failure?.error ?? error;
     }
     const info = { digest, size: reader.position, crc32: reader.crc32 };
-    await this.#completeUpload(repository, session, info, undefined, { ...options, headers: { [checksumHeader]: String(info.crc32) } });
-    return { ...info, wire: sender.wire };
+    const headers = { [checksumHeader]: String(info.crc32) };
+    const wire = sender.wire;
+    if (patch === undefined) {
+      await this.#completeUpload(repository, session, info, undefined, { ...options, headers });
+      return { ...info, wire };
+    }
+    const places = placesOf(source, 0, info.size).digest();
+    const stored = patchedDigest(patch, digest, places);
+    const patched = { headers: { ...headers, [placesHeader]: places }, stored };
+    await this.#completeUpload(repository, session, info, undefined, { ...options, ...patched });
+    return { ...info, digest: stored, wire };
   }
 
   /** What of an upload has arrived. */
@@ -411,27 +438,27 @@ export class RegistryClient {
     return this.#location(response, response.url);
   }
 
-  async #postUpload(repository: string, options: CallOptions): Promise<TransportResponse> {
+  async #postUpload(repository: string, options: CallOptions, headers: Record<string, string> = {}): Promise<TransportResponse> {
     const response = await this.#transport.send({
       method: 'POST',
       target: uploadsPath(repository),
       doing: `beginning an upload to ${repository}`,
       scopes: [push(repository)],
       expect: [202],
-      headers: { 'content-length': '0' },
+      headers: { ...headers, 'content-length': '0' },
       signal: options.signal,
     });
     await response.body.dump();
     return response;
   }
 
-  /** The closing PUT, with the content when it was not sent before. Deletes the session on failure. */
+  /** The closing PUT, with the content when it was not sent before. Deletes the session on failure. `stored`: the digest, if not that of the content. */
   async #completeUpload(
     repository: string,
     session: URL,
     info: BlobInfo,
     content: Buffer | Readable | undefined,
-    options: CallOptions & { headers?: Record<string, string> },
+    options: CallOptions & { headers?: Record<string, string>; stored?: string },
   ): Promise<void> {
     const doing = `completing blob ${info.digest} (${info.size} bytes) of ${repository}`;
     // By hand: a registry's own parameters (its state, signed) must stay as they are.
@@ -454,7 +481,7 @@ export class RegistryClient {
         headersMs: this.#commitMs,
       });
       await response.body.dump();
-      this.#sameDigest(response, info.digest, doing);
+      this.#sameDigest(response, options.stored ?? info.digest, doing);
     } catch (error) {
       await this.#cancelUpload(repository, session);
       throw error;
@@ -535,6 +562,12 @@ class Verified extends HashingStream {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     done(error === null ? null : this.#explain(error));
   }
+}
+
+function placesOf(source: AppendedSource, position: number, length: number): Places {
+  const places = new Places();
+  for (const { at, length: bytes } of source.places?.(position, length) ?? []) places.add(at, bytes);
+  return places;
 }
 
 /** What an upload's registry decodes; undefined: it is one that knows no frames of pages. */

@@ -2,15 +2,17 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import { isAbort, messageOf } from '../util/errors.ts';
-import type { BlobUpload, ByteRange, Decoder } from './blob-store.ts';
+import type { BlobUpload, Decoder } from './blob.ts';
+import type { ByteRange } from './blob-store.ts';
 import { digestOf } from './digest.ts';
 import { ImageError } from './errors.ts';
 import { maxManifestBytes, mediaTypes } from './media-types.ts';
 import { contentOfFrames, maxFramedBytes, pagesType } from './page-frames.ts';
+import { maxPlacesBytes, Places, placesType } from './places.ts';
 import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import type { Manifest } from './registry-client.ts';
-import { checksumHeader, pagesHeader, uploadDigestHeader } from './upload-headers.ts';
+import { checksumHeader, pagesHeader, patchableHeader, patchHeader, placesHeader, uploadDigestHeader } from './upload-headers.ts';
 
 export type { Manifest } from './registry-client.ts';
 
@@ -24,8 +26,14 @@ export interface ServedBlob {
 export interface RegistryUploads {
   /** Whether this repository may be pushed to; false answers 404, as if it did not exist. */
   accept(repository: string): Promise<boolean>;
-  /** A new blob; the registry calls `append` once, then `commit` or `abort`. `BlobStore.createUpload` does. */
-  create(repository: string): Promise<BlobUpload>;
+  /**
+   * A new blob; the registry calls `append` (and, before that, `place`), then `commit` or `abort`. `BlobStore` has it.
+   *
+   * @param options.patchable whether it may be patched later
+   * @param options.patch digest of a blob that is to be patched
+   * @throws ImageError `not-found` when that is not there
+   */
+  create(repository: string, options: { patchable: boolean; patch: string | undefined }): Promise<BlobUpload>;
   /** A blob was stored, its digest verified. From here on `openBlob` of this repository must know it. */
   completed?(repository: string, blob: { digest: string; size: number }): Promise<void>;
   /** Stores a manifest; all that it refers to is there. `reference` is a tag or the manifest's digest. */
@@ -229,7 +237,11 @@ class Registry {
 
   async #beginUpload(request: IncomingMessage, response: ServerResponse, repository: string): Promise<void> {
     const uploads = await this.#writable(repository);
-    const upload = await uploads.create(repository);
+    const patch = request.headers[patchHeader];
+    const upload = await uploads.create(repository, {
+      patchable: request.headers[patchableHeader] === '1',
+      patch: typeof patch === 'string' ? patch : undefined,
+    });
     // Whoever knows the id may write to the upload: 256 random bits.
     const id = randomBytes(32).toString('base64url');
     const session: Session = { repository, upload, busy: false, timer: undefined };
@@ -247,6 +259,7 @@ class Registry {
       const digest = new URL(request.url as string, 'http://registry').searchParams.get('digest');
       return this.#complete(request, response, id, session, digest ?? '');
     }
+    if (request.headers['content-type'] === placesType) return this.#place(request, response, id, session);
     const [, start, last] = /^(?:bytes[ =])?(\d+)-(\d+)/.exec(request.headers['content-range'] ?? '') ?? [];
     if (start !== undefined && Number(start) !== session.upload.size) {
       throw new Refusal(416, 'BLOB_UPLOAD_INVALID', `the upload has ${session.upload.size} bytes; the chunk begins at ${start}`);
@@ -258,6 +271,15 @@ class Registry {
       throw new Refusal(413, 'SIZE_INVALID', `frames of pages may have at most ${maxFramedBytes} bytes of content, not ${length}`);
     await this.#append(request, id, session, framed ? (batches) => contentOfFrames(batches, length) : undefined);
     this.#send(request, response, 202, this.#sessionHeaders(repository, id, session.upload));
+  }
+
+  async #place(request: IncomingMessage, response: ServerResponse, id: string, session: Session): Promise<void> {
+    const { repository, upload } = session;
+    if (!upload.place) throw new Refusal(400, 'BLOB_UPLOAD_INVALID', 'the upload is not a patch');
+    const body = await readLimited(request, maxPlacesBytes);
+    if (body === undefined) throw new Refusal(413, 'SIZE_INVALID', `places may have at most ${maxPlacesBytes} bytes`);
+    upload.place(Places.decode(body));
+    this.#send(request, response, 202, this.#sessionHeaders(repository, id, upload));
   }
 
   /** Takes the request's body. One that breaks off leaves what came of it, for the client to go on (spec: "Pushing a blob in chunks"). */
@@ -281,9 +303,17 @@ class Registry {
     clearTimeout(session.timer);
     this.#sessions.delete(id);
     const sum = request.headers[checksumHeader];
-    const blob = await session.upload.commit({ digest, ...(typeof sum === 'string' && /^\d+$/.test(sum) && { crc32: Number(sum) }) });
+    const places = request.headers[placesHeader];
+    const blob = await session.upload.commit({
+      digest,
+      ...(typeof sum === 'string' && /^\d+$/.test(sum) && { crc32: Number(sum) }),
+      ...(typeof places === 'string' && { places }),
+    });
     await this.#backend.uploads?.completed?.(session.repository, blob);
-    this.#send(request, response, 201, { Location: `/v2/${session.repository}/blobs/${digest}`, 'Docker-Content-Digest': digest });
+    this.#send(request, response, 201, {
+      Location: `/v2/${session.repository}/blobs/${blob.digest}`,
+      'Docker-Content-Digest': blob.digest,
+    });
   }
 
   async #writable(repository: string): Promise<RegistryUploads> {
@@ -355,6 +385,7 @@ function asRefusal(error: unknown): Refusal {
   const code = error instanceof ImageError ? error.code : undefined;
   if (code === 'digest-mismatch') return new Refusal(400, 'DIGEST_INVALID', messageOf(error));
   if (code === 'no-space') return new Refusal(507, 'UNAVAILABLE', `no space left on the node: ${messageOf(error)}`);
+  if (code === 'not-found') return new Refusal(404, 'BLOB_UNKNOWN', messageOf(error));
   if (code === 'too-large') return new Refusal(413, 'SIZE_INVALID', messageOf(error));
   if (code === 'aborted' || code === 'protocol') return new Refusal(400, 'BLOB_UPLOAD_INVALID', messageOf(error));
   return new Refusal(500, 'UNKNOWN', `internal error: ${messageOf(error)}`);

@@ -11,3 +11,15 @@ export const checksumHeader = 'x-podferry-crc32';
  * payloads may be compressed with: `zstd, gzip`.
  */
 export const pagesHeader = 'x-podferry-pages';
+
+/** Of the POST that begins an upload: that the blob may be patched later, with the value `1`. */
+export const patchableHeader = 'x-podferry-patchable';
+
+/**
+ * Of the POST that begins an upload: digest of a blob of the same repository that it is a patch of. Its PATCHes with content
+ * follow those of type `places.ts` that say where that belongs, and what is stored has a digest of its own (`patchedDigest`).
+ */
+export const patchHeader = 'x-podferry-patch';
+
+/** Of a patch's closing PUT: digest of all places (`Places.digest`). */
+export const placesHeader = 'x-podferry-places';

@@ -199,6 +199,7 @@ describe('the token is the right', () => {
 });
 
 describe('what other agents push', () => {
+  const whole = { patchable: false, patch: undefined };
   const manifest = { body: checkpoint, digest: digestOf(checkpoint), mediaType: mediaTypes.manifest };
 
   test('blobs and manifests of a migration that is prepared; with the last one it is complete', async () => {
@@ -207,7 +208,7 @@ describe('what other agents push', () => {
     const uploads = push.uploads as NonNullable<typeof push.uploads>;
     for (const part of ['app', 'proxy']) {
       expect(await uploads.accept(`${target.token()}/${part}`)).toBe(true);
-      const upload = await uploads.create(`${target.token()}/${part}`);
+      const upload = await uploads.create(`${target.token()}/${part}`, whole);
       await upload.append(Readable.from([Buffer.from(part)]));
       const { digest } = await upload.commit();
       expect(await read(push, target, digest)).toBe(part);
@@ -240,7 +241,7 @@ describe('what other agents push', () => {
     const repository = `${target.token()}/app`;
     expect(await push.uploads?.accept(repository)).toBe(false);
     expect(await read(push, target, layer)).toBeUndefined();
-    await expect(push.uploads?.create(repository)).rejects.toThrow('takes nothing any more');
+    await expect(push.uploads?.create(repository, whole)).rejects.toThrow('takes nothing any more');
     await expect(push.uploads?.putManifest(repository, 'restore', manifest)).rejects.toThrow('takes nothing any more');
   });
 });

@@ -44,32 +44,36 @@ async function delta(before: Memory, now: Memory) {
   expect(found.pages).toBe('pages-2.img');
   const { id, runs } = readPagemap(await found.pagemap, 'pagemap-1.img');
   expect(id).toBe(2);
-  return { runs, changed: listOf(found.changed) };
+  return { runs, changed: listOf(found.changed), added: listOf(found.added) };
 }
 
+/** Of the first round: the destination has what is in `parent`. */
 async function between(
   directory: string,
   parent: string,
   { signal = patient, ahead }: { signal?: AbortSignal; ahead?: ComparedAhead } = {},
 ) {
-  const changed = new Ranges();
+  const [changed, added] = [new Ranges(), new Ranges()];
   const found = await deltaOf(
     'pagemap-1.img',
-    { directory, parent },
-    { comparer, changed: () => changed, ...(ahead && { ahead }) },
+    { directory, parent, layout: parent },
+    { comparer, changed: () => changed, added: () => added, ...(ahead && { ahead }) },
     signal,
   );
-  return { ...found, changed };
+  return { ...found, changed, added };
 }
 
-const listOf = (ranges: Ranges) => Array.from({ length: ranges.count }, (_, index) => ranges.at(index));
+const listOf = (ranges: Ranges) => Array.from({ length: ranges.count }, (_, index) => ranges.get(index));
+
+/** Pages by where they are in the later file, and where they belong in the destination's. */
+const range = (start: number, pages: number, to = start) => ({ start: start * page, length: pages * page, at: to * page });
 
 const fresh = (count: number): Buffer[] => Array.from({ length: count }, () => randomBytes(page));
 const run = (index: number, pages: number, flags: number): PageRun => ({ vaddr: at(index), pages, flags });
 
 test("nothing changed: all is the parent's", async () => {
   const memory = fresh(700);
-  expect(await delta(memory, memory)).toEqual({ runs: [run(0, 700, parent)], changed: [] });
+  expect(await delta(memory, memory)).toEqual({ runs: [run(0, 700, parent)], changed: [], added: [] });
 });
 
 test('one byte changes a page, and no other', async () => {
@@ -83,12 +87,9 @@ test('one byte changes a page, and no other', async () => {
   ] as const)
     now[index]?.writeUInt8((now[index]?.readUInt8(byte) as number) ^ 1, byte);
   expect(await delta(before, now)).toEqual({
-    runs: [run(0, 1, present), run(1, 254, parent), run(255, 2, present), run(257, 342, parent), run(599, 1, present)],
-    changed: [
-      { start: 0, length: page },
-      { start: 255 * page, length: 2 * page },
-      { start: 599 * page, length: page },
-    ],
+    runs: [run(0, 600, parent)],
+    changed: [range(0, 1), range(255, 2), range(599, 1)],
+    added: [],
   });
 });
 
@@ -98,21 +99,19 @@ test('memory that came, went and stayed is told by address, wherever it lies in 
   const now = [undefined, b, e, undefined, c, undefined, f];
   expect(await delta(before, now)).toEqual({
     runs: [run(1, 1, parent), run(2, 1, present), run(4, 1, parent), run(6, 1, present)],
-    changed: [
-      { start: page, length: page },
-      { start: 3 * page, length: page },
-    ],
+    changed: [],
+    added: [range(1, 1), range(3, 1)],
   });
 });
 
 test('what is the same at another address is not the same', async () => {
   const [a, b] = fresh(2);
-  expect((await delta([a, b], [b, a])).runs).toEqual([run(0, 2, present)]);
+  expect(await delta([a, b], [b, a])).toEqual({ runs: [run(0, 2, parent)], changed: [range(0, 2)], added: [] });
 });
 
 test('nothing of it was there before', async () => {
   const now = fresh(3);
-  expect(await delta([], now)).toEqual({ runs: [run(0, 3, present)], changed: [{ start: 0, length: 3 * page }] });
+  expect(await delta([], now)).toEqual({ runs: [run(0, 3, present)], changed: [], added: [range(0, 3)] });
 });
 
 test('memory of zeros or of no file stays as the page map says', async () => {
@@ -123,12 +122,49 @@ test('memory of zeros or of no file stays as the page map says', async () => {
   expect(readPagemap(await found.pagemap, 'x').runs).toEqual(odd);
 });
 
-test("an earlier file that is cut short makes nothing the parent's", async () => {
+test('what changed goes to where it is on the destination, whatever came and went before it', async () => {
+  const [a, b, c, d] = fresh(4);
+  const [changed] = fresh(1);
+  expect(await delta([a, b, undefined, c], [undefined, b, d, changed])).toEqual({
+    runs: [run(1, 1, parent), run(2, 1, present), run(3, 1, parent)],
+    changed: [range(2, 1, 2)],
+    added: [range(1, 1)],
+  });
+  expect((await delta([a, b, c], [undefined, undefined, changed])).changed).toEqual([range(0, 1, 2)]);
+});
+
+test("of a later round, it is compared with the last, and only what that left as it was is the parent's", async () => {
+  const [a, b, c, d, e, f] = fresh(6);
+  const layout = await checkpoint('first', [a, b, c, d]);
+  // Page 1 was away then, and page 4 came: the destination was not told of either.
+  const second = await checkpoint('second', [a, undefined, c, d, e]);
+  const last = join(cleanup.directory(), 'last');
+  await mkdir(last);
+  const runs = [run(0, 1, parent), run(2, 2, parent), run(4, 1, present)];
+  await writeFile(join(last, 'pagemap-1.img'), encodePagemap({ id: 1, runs }));
+  const third = await checkpoint('third', [a, b, c, f, e]);
+  const [changed, added] = [new Ranges(), new Ranges()];
+  const found = await deltaOf(
+    'pagemap-1.img',
+    { directory: third, parent: second, layout, last },
+    { comparer, changed: () => changed, added: () => added },
+    patient,
+  );
+  expect(readPagemap(await found.pagemap, 'x').runs).toEqual([
+    run(0, 1, parent),
+    run(1, 1, present),
+    run(2, 2, parent),
+    run(4, 1, present),
+  ]);
+  expect([listOf(changed), listOf(added)]).toEqual([[range(3, 1, 3)], [range(1, 1), range(4, 1)]]);
+});
+
+test('what an earlier file that is cut short does not have has changed', async () => {
   const memory = fresh(4);
   const before = await checkpoint('before', memory);
   await writeFile(join(before, 'pages-1.img'), Buffer.concat(memory).subarray(0, 3 * page));
   const found = await between(await checkpoint('now', memory), before);
-  expect(readPagemap(await found.pagemap, 'x').runs).toEqual([run(0, 4, present)]);
+  expect([readPagemap(await found.pagemap, 'x').runs, listOf(found.changed)]).toEqual([[run(0, 4, parent)], [range(0, 4)]]);
 });
 
 test('it can be stopped', async () => {
@@ -163,7 +199,7 @@ describe('compared while it is written', () => {
     );
     const pagesAsked = lengths.reduce((sum, length) => sum + length, 0) / page;
     asked.mockRestore();
-    return { runs, changed: listOf(found.changed), pagesAsked };
+    return { runs, changed: listOf(found.changed), added: listOf(found.added), pagesAsked };
   }
 
   test('it is the same, and only what is no whole batch is compared after it', async () => {
@@ -189,8 +225,8 @@ describe('compared while it is written', () => {
 
   test('what is nowhere is compared by its address', async () => {
     const later = fresh(pages);
-    const { runs } = await both(later);
-    expect(runs).toEqual([run(0, pages, present)]);
+    const { runs, changed } = await both(later);
+    expect([runs, changed]).toEqual([[run(0, pages, parent)], [range(0, pages)]]);
   });
 });
 

@@ -1,11 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PageComparer } from '../../../src/archive/page-comparer.ts';
 import { Ranges, RangesOfFile } from '../../../src/archive/ranges.ts';
 import { Cleanup } from '../image/fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
+
+const reader = new PageComparer();
+afterAll(() => reader[Symbol.asyncDispose]());
 
 describe('parts of a file', () => {
   const content = randomBytes(3_000_000);
@@ -14,7 +18,7 @@ describe('parts of a file', () => {
     for (const { start, length } of parts) ranges.add(start, length);
     const path = join(cleanup.directory(), 'pages');
     await writeFile(path, content);
-    return { ranges, source: cleanup.add(await RangesOfFile.open(path, ranges, whole), (it) => it[Symbol.asyncDispose]()) };
+    return { ranges, source: new RangesOfFile(path, ranges, reader, whole) };
   }
   async function all({ source }: { source: RangesOfFile }, piece: number): Promise<Buffer> {
     const total = await source.available(0, undefined);

@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import { ImageError } from './errors.ts';
+
+/** A part of a file. Bytes. */
+export interface Place {
+  at: number;
+  length: number;
+}
+
+/** The content type of places, of a PATCH that says where in the blob what comes next belongs: of each, position and length, 8 bytes each, least first. */
+export const placesType = 'application/vnd.podferry.places';
+
+const encodedBytes = 16;
+
+/** The most that a body of places may have. Bytes. */
+export const maxPlacesBytes = 1024 * 1024;
+
+/** Where content belongs, one after the other. What follows the last one directly is put together with it. */
+export class Places {
+  // Numbers side by side: an object for each took ten times as much, and there may be 100,000.
+  readonly #at: number[] = [];
+  readonly #lengths: number[] = [];
+
+  get count(): number {
+    return this.#at.length;
+  }
+
+  /** The n-th, from 0. */
+  get(index: number): Place | undefined {
+    const at = this.#at[index];
+    const length = this.#lengths[index];
+    return at === undefined || length === undefined ? undefined : { at, length };
+  }
+
+  add(at: number, length: number): void {
+    const index = this.count - 1;
+    const last = this.get(index);
+    if (last && last.at + last.length === at) this.#lengths[index] = last.length + length;
+    else {
+      this.#at.push(at);
+      this.#lengths.push(length);
+    }
+  }
+
+  encode(): Buffer {
+    const encoded = Buffer.allocUnsafe(this.count * encodedBytes);
+    for (let index = 0; index < this.count; index++) {
+      encoded.writeBigUInt64LE(BigInt(this.#at[index] as number), index * encodedBytes);
+      encoded.writeBigUInt64LE(BigInt(this.#lengths[index] as number), index * encodedBytes + 8);
+    }
+    return encoded;
+  }
+
+  /** SHA-256 of them, in hexadecimal digits: the same however they were put together. */
+  digest(): string {
+    return createHash('sha256').update(this.encode()).digest('hex');
+  }
+
+  /** @throws ImageError `protocol` */
+  static decode(encoded: Buffer): Places {
+    if (encoded.length % encodedBytes !== 0) throw new ImageError('protocol', 'places: they end within one');
+    const places = new Places();
+    for (let at = 0; at < encoded.length; at += encodedBytes) {
+      const [position, length] = [Number(encoded.readBigUInt64LE(at)), Number(encoded.readBigUInt64LE(at + 8))];
+      if (!Number.isSafeInteger(position + length) || length === 0) throw new ImageError('protocol', 'places: one is not a part of a file');
+      places.add(position, length);
+    }
+    return places;
+  }
+}

@@ -20,6 +20,7 @@ import { ensureCriuHook } from './criu-hook.ts';
 import { freeBytes } from './disk.ts';
 import { KeptVolumes } from './kept-volumes.ts';
 import { Kubelet } from './kubelet.ts';
+import { MemoryAtHand } from './memory-at-hand.ts';
 import { MemoryServer } from './memory-server.ts';
 import { listen, plainServer, secure } from './mutual-tls.ts';
 import { Records } from './records.ts';
@@ -130,6 +131,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       // The kubelet's archives lie in its own directory.
       freeBytes: () => freeBytes(options.checkpoint === 'runtime' ? checkpoints : options.kubeletDirectory),
       checkpoint: checkpointer(checkpoint),
+      memoryAtHand: (bytes, milliseconds, stop) => MemoryAtHand.take(checkpoints, bytes, milliseconds, stop),
       ...(dumps && {
         ahead: {
           checkpoint: dumps,

@@ -104,6 +104,8 @@ export interface SourcePorts {
   way: CheckpointWay;
   /** What is free where that writes, bytes; undefined when it cannot be told. */
   freeBytes(): number | undefined;
+  /** Has the kernel get memory ready for a checkpoint of so many bytes, in so many milliseconds at most (`memory-at-hand.ts`). Never fails but by the signal. */
+  memoryAtHand?(bytes: number, milliseconds: number, signal: AbortSignal): Promise<AsyncDisposable>;
   /** Begins the checkpoint of a paused container; ends within the time the request allows, and not before. */
   checkpoint(uid: string, request: SourceRequest, container: { id: string; name: string }): Checkpointing;
   /** Sends memory ahead; left out: this node cannot. */

@@ -36,6 +36,10 @@ const freezes = 3;
 /** Containers that are dumped at the same time: a dump keeps a core busy for the most part, and waits for the kernel for the rest. */
 const dumpsAtOnce = Math.max(2, availableParallelism());
 
+/** What getting memory ready may take while the pod runs: milliseconds, and of all the time there is. */
+const mostAtHand = 60_000;
+const shareAtHand = 0.2;
+
 /** How long the pod goes on between two of them. Milliseconds. */
 const pauseBetween = 50;
 
@@ -124,6 +128,7 @@ export class SourceWork {
 
   async #freeze(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     const { runtime } = this.#ports;
+    await using held = new AsyncDisposableStack();
     // Once frozen it is not looked at again: some of it is on the disk by then.
     if (record.frozen.length === 0) {
       const running = await this.#running(record, signal);
@@ -131,7 +136,12 @@ export class SourceWork {
       if (memory !== undefined) await step('room', async () => assertRoom(this.#ports, record.request, memory));
       record.frozen = running.map(({ id, name, pid }) => ({ id, name, pid }));
       await hooks.save();
-      if (memory !== undefined) await this.#warm.run({ uid, record, hooks, signal }, running, memory);
+      if (memory !== undefined) {
+        const allowed = Math.min(mostAtHand, (record.request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) * shareAtHand);
+        const atHand = await this.#ports.memoryAtHand?.(memory, allowed, signal);
+        if (atHand) held.use(atHand);
+        await this.#warm.run({ uid, record, hooks, signal }, running, memory, atHand);
+      }
     }
     const wanted = await this.#running(record, signal);
     // Remembered before the first pause: whoever takes over after a crash has to know what may be paused.

@@ -33,9 +33,10 @@ export class WarmRounds {
 
   /**
    * @param memory of the containers, bytes
+   * @param atHand memory for the first dump: let go of then
    * @throws the signal's reason
    */
-  async run(work: WarmWork, containers: RunningContainer[], memory: number): Promise<void> {
+  async run(work: WarmWork, containers: RunningContainer[], memory: number, atHand?: AsyncDisposable): Promise<void> {
     const { record, hooks, signal } = work;
     const { request } = record;
     const { ahead } = this.#ports;
@@ -55,6 +56,7 @@ export class WarmRounds {
         const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (now - begun)) / 1000;
         const since = (now - last) / 1000;
         if (!isRoundWorthIt({ rounds, most, memory, changed, since, seconds, ...rates })) return;
+        if (rounds === 0) await atHand?.[Symbol.asyncDispose]();
         const sent = await Promise.all(containers.map((container) => this.#round(ahead, work, container)));
         if (rounds > 0) changed = { bytes: sent.reduce((sum, bytes) => sum + bytes, 0), seconds: since };
         last = now;

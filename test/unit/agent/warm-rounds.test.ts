@@ -42,6 +42,16 @@ async function start(memory: number, change: Partial<Ahead> = {}, free = 100 * g
     ports: {
       ahead,
       freeBytes: () => free,
+      async memoryAtHand(bytes) {
+        runtime.calls.push(`memory for ${bytes}`);
+        let held = true;
+        return {
+          async [Symbol.asyncDispose]() {
+            if (held) runtime.calls.push('memory let go');
+            held = false;
+          },
+        };
+      },
       async ship(_request, name, archive) {
         runtime.calls.push(`ship ${name}`);
         shipped.push([name, archive.layers?.length ?? 0]);
@@ -61,9 +71,11 @@ test('much memory: before the freeze, and what follows is told of it', async () 
   const { source, calls, layers, shipped } = await start(gibibyte);
   await source.set('Shipped', to());
   await source.reaches('Shipped');
-  expect(calls.slice(0, 6).toSorted()).toEqual([
+  expect(calls.slice(0, 8).toSorted()).toEqual([
     'dump app running',
     'dump proxy running',
+    'memory for 2147483648',
+    'memory let go',
     'pause app',
     'pause proxy',
     'send app ahead',
@@ -90,6 +102,18 @@ test('a limit that makes the first round long: a second one, which knows of the 
   await source.reaches('Shipped');
   expect(layers.filter(([name]) => name === 'app').map(([, before]) => before.length)).toEqual([0, 1]);
   expect(shipped).toContainEqual(['app', 2]);
+});
+
+test.each<[string, Partial<SourceRequest>, string]>([
+  ['the first dump', {}, 'dump app running'],
+  ['the freeze, when there is none', { warmRounds: 0 }, 'pause app'],
+])('memory is had ready for %s, and let go of before anything is written', async (_, change, next) => {
+  const { source, calls } = await start(gibibyte);
+  await source.set('Shipped', to(change));
+  await source.reaches('Shipped');
+  expect(calls.filter((call) => call.startsWith('memory'))).toEqual([`memory for ${2 * gibibyte}`, 'memory let go']);
+  expect(calls.indexOf(next)).toBeGreaterThan(calls.indexOf(`memory for ${2 * gibibyte}`));
+  expect(calls.indexOf('memory let go')).toBeLessThan(calls.indexOf(change.warmRounds === 0 ? 'ship app' : next));
 });
 
 test('while it is sent ahead that is told, and no longer', async () => {

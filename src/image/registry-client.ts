@@ -206,6 +206,10 @@ export class RegistryClient {
       ...(patch !== undefined && { [patchHeader]: checkDigest(patch) }),
     });
     let session = this.#location(begun, begun.url);
+    if (patch !== undefined && begun.headers[patchHeader] !== patch) {
+      await this.#cancelUpload(repository, session);
+      throw new ImageError('not-found', `registry ${this.origin}, uploading a blob to ${repository}: it cannot patch ${patch}`);
+    }
     const sender = new PageSender(reader, { accepts: acceptedOf(begun), link: this.#link, pace, passed, signal });
     let digest = emptyDigest;
     let failures = 0;

@@ -249,7 +249,8 @@ class Registry {
     this.#rest(id, session);
     const digest = new URL(request.url as string, 'http://registry').searchParams.get('digest');
     if (digest !== null) return this.#complete(request, response, id, session, digest);
-    this.#send(request, response, 202, this.#sessionHeaders(repository, id, upload));
+    const patching = typeof patch === 'string' && { [patchHeader]: patch };
+    this.#send(request, response, 202, { ...this.#sessionHeaders(repository, id, upload), ...patching });
   }
 
   async #continueUpload(request: IncomingMessage, response: ServerResponse, repository: string, id: string): Promise<void> {

@@ -16,7 +16,8 @@ export const pagesHeader = 'x-podferry-pages';
 export const patchableHeader = 'x-podferry-patchable';
 
 /**
- * Of the POST that begins an upload: digest of a blob of the same repository that it is a patch of. Its PATCHes with content
+ * Of the POST that begins an upload: digest of a blob of the same repository that it is a patch of; of the answer too, since one that
+ * does not know of patches would begin a blob. Its PATCHes with content
  * follow those of type `places.ts` that say where that belongs, and what is stored has a digest of its own (`patchedDigest`).
  */
 export const patchHeader = 'x-podferry-patch';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -10,6 +10,7 @@ import { digestOf } from '../../../src/image/digest.ts';
 import { patchedDigest } from '../../../src/image/patch.ts';
 import { type Place, Places } from '../../../src/image/places.ts';
 import { RegistryClient } from '../../../src/image/registry-client.ts';
+import { patchHeader } from '../../../src/image/upload-headers.ts';
 import { breaking, growing } from './appended-fixtures.ts';
 import { Cleanup, startRegistry } from './fixtures.ts';
 
@@ -138,6 +139,25 @@ test('only a blob that is there, and was meant to be patched', async () => {
   await expect(patch(digestOf(Buffer.from('other')))).rejects.toMatchObject({ code: 'not-found' });
   await patch(digest);
   await expect(patch(digest)).rejects.toMatchObject({ code: 'not-found' });
+});
+
+test('a registry as they were before patches gets nothing written where it does not belong', async () => {
+  const knowingNoPatches: NonNullable<Parameters<typeof startRegistry>[1]>['wrap'] = (handler) => (request, response) => {
+    delete request.headers[patchHeader];
+    handler(request, response);
+  };
+  const { store, directory, client, content, digest } = await eight({ wrap: knowingNoPatches });
+  const source = changesOf(content, [{ at: 0, length: page }]);
+  await expect(client.uploadAppended('a/b', source, { patch: digest })).rejects.toMatchObject({ code: 'not-found' });
+  expect(readdirSync(join(directory, 'uploads'))).toEqual([]);
+  expect(await verifyAgain(store, directory, digest)).toMatchObject({ digest });
+});
+
+test('without the checksums of its pages it is not taken to be sound', async () => {
+  const { store, directory, client, content, digest } = await eight();
+  const patched = await client.uploadAppended('a/b', changesOf(content, [{ at: 0, length: page }]), { patch: digest });
+  rmSync(join(directory, 'crc32', `${patched.digest.slice(7)}.pages`));
+  await expect(verifyAgain(store, directory, patched.digest)).rejects.toMatchObject({ code: 'digest-mismatch' });
 });
 
 test.each<[string, Place[]]>([

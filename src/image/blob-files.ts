@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
-import { type FileHandle, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError } from './errors.ts';
-import type { Flusher } from './flusher.ts';
 import { PageSums } from './page-sums.ts';
 
 /** Of a blob of which there are checksums. */
@@ -49,57 +48,28 @@ export class BlobFiles {
   /** What is not there or cannot be read leaves the digest to compare with. */
   async sumOf(digest: string): Promise<Sum | undefined> {
     try {
-      return JSON.parse(await readFile(this.#sumOf(digest), 'utf8')) as Sum;
+      return JSON.parse(await readFile(this.sumPath(digest), 'utf8')) as Sum;
     } catch {
       return undefined;
     }
   }
 
   async pageSumsOf(digest: string): Promise<PageSums> {
-    return new PageSums(await readFile(this.#pageSumsOf(digest)));
+    return new PageSums(await readFile(this.pageSumsPath(digest)));
   }
 
   async removeSums(digest: string): Promise<void> {
-    await rm(this.#sumOf(digest), { force: true });
-    await rm(this.#pageSumsOf(digest), { force: true });
+    await rm(this.sumPath(digest), { force: true });
+    await rm(this.pageSumsPath(digest), { force: true });
   }
 
-  /**
-   * Makes a file a blob, durably, with its checksums; closes it.
-   *
-   * @param upload path of the file
-   */
-  async publish(
-    digest: string,
-    { upload, file, flusher, crc32, pageSums }: { upload: string; file: FileHandle; flusher: Flusher } & Checksums,
-  ): Promise<void> {
-    await flusher.end();
-    const written = fingerprintOf(await file.stat({ bigint: true }));
-    await file.close();
-    if (pageSums) await writeFile(this.#pageSumsOf(digest), pageSums.encode(), { mode: 0o600 });
-    if (crc32 !== undefined || pageSums) {
-      const sum: Sum = { ...(crc32 === undefined ? {} : { crc32 }), ...(pageSums ? { pages: true } : {}), written, at: Date.now() };
-      await writeFile(this.#sumOf(digest), JSON.stringify(sum), { mode: 0o600 });
-    }
-    await rename(upload, this.pathOf(digest));
-    // The name is durable only when its directory is.
-    await using directory = await open(this.blobs);
-    await directory.sync();
-  }
-
-  #sumOf(digest: string): string {
+  sumPath(digest: string): string {
     return join(this.sums, nameOf(digest));
   }
 
-  #pageSumsOf(digest: string): string {
-    return `${this.#sumOf(digest)}.pages`;
+  pageSumsPath(digest: string): string {
+    return `${this.sumPath(digest)}.pages`;
   }
-}
-
-interface Checksums {
-  /** Of the whole, as its sender gave it. */
-  crc32: number | undefined;
-  pageSums: PageSums | undefined;
 }
 
 /** Digests come from the network and become a path. */

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { batchesOf } from '../util/batches.ts';
 import type { AppendOptions, BlobInfo, BlobUpload, ExpectedBlob, Span } from './blob.ts';
 import type { BlobFiles } from './blob-files.ts';
 import { ImageError, localError } from './errors.ts';
-import { Flusher } from './flusher.ts';
 import { PageSums } from './page-sums.ts';
+import { UploadFile } from './upload-file.ts';
 
 /** More zeros than these in a row are left out of the file as a hole; fewer cost less when they are written with what is around them. */
 const leastHole = 128 * 1024;
@@ -19,30 +19,23 @@ const gatheredBytes = 512 * 1024;
 
 /** A new blob, written from its beginning to its end. */
 export class NewBlob implements BlobUpload {
-  readonly #files: BlobFiles;
-  readonly #file: FileHandle;
-  readonly #path: string;
-  readonly #flusher: Flusher;
+  readonly #file: UploadFile;
   readonly #pageSums: PageSums | undefined;
   readonly #hash = createHash('sha256');
   #size = 0;
   /** Written before it is filled anew. */
   #gather: Buffer | undefined;
   #endsInHole = false;
-  #ended = false;
 
-  private constructor(files: BlobFiles, file: FileHandle, path: string, patchable: boolean) {
-    this.#files = files;
+  private constructor(file: UploadFile, patchable: boolean) {
     this.#file = file;
-    this.#path = path;
-    this.#flusher = new Flusher(file);
     this.#pageSums = patchable ? new PageSums() : undefined;
   }
 
   /** @param patchable whether it may be patched later */
   static async begin(files: BlobFiles, { patchable = false }: { patchable?: boolean } = {}): Promise<NewBlob> {
     const path = files.newUpload();
-    return new NewBlob(files, await open(path, 'wx', 0o600), path, patchable);
+    return new NewBlob(new UploadFile(files, await open(path, 'wx', 0o600), path), patchable);
   }
 
   get size(): number {
@@ -59,7 +52,7 @@ export class NewBlob implements BlobUpload {
       if (!decode) for await (const batch of batches) await this.#write(batch);
       else for await (const spans of decode(batches)) await this.#append(spans);
     } catch (error) {
-      throw localError(`writing ${this.#path}`, error);
+      throw localError(`writing ${this.#file.path}`, error);
     }
   }
 
@@ -112,45 +105,28 @@ export class NewBlob implements BlobUpload {
       this.#pageSums?.write(this.#size + length, chunk);
       length += chunk.length;
     }
-    const { bytesWritten } = await this.#file.writev(chunks, this.#size);
+    const { bytesWritten } = await this.#file.handle.writev(chunks, this.#size);
     // A short write is how a full disk shows before it is an error; the rest tells.
-    if (bytesWritten < length) await writeRest(this.#file, Buffer.concat(chunks).subarray(bytesWritten), this.#size + bytesWritten);
+    if (bytesWritten < length) await writeRest(this.#file.handle, Buffer.concat(chunks).subarray(bytesWritten), this.#size + bytesWritten);
     this.#size += length;
     this.#endsInHole = false;
-    this.#flusher.wrote(length);
+    this.#file.wrote(length);
   }
 
   async commit(expected?: ExpectedBlob): Promise<BlobInfo> {
-    if (this.#ended) throw new Error('this upload has ended');
     const { digest } = this;
-    try {
+    await this.#file.publish(digest, { crc32: expected?.crc32, pageSums: this.#pageSums }, async () => {
       if (expected !== undefined && (expected.digest !== digest || (expected.size ?? this.#size) !== this.#size)) {
         const wanted = `${expected.digest}${expected.size === undefined ? '' : ` of ${expected.size} bytes`}`;
         throw new ImageError('digest-mismatch', `expected ${wanted}, but ${digest} of ${this.#size} bytes arrived`);
       }
-      if (this.#endsInHole) await this.#file.truncate(this.#size);
-      const { crc32 } = expected ?? {};
-      await this.#files.publish(digest, {
-        upload: this.#path,
-        file: this.#file,
-        flusher: this.#flusher,
-        crc32,
-        pageSums: this.#pageSums,
-      });
-    } catch (error) {
-      await this.abort();
-      throw localError(`completing ${digest}`, error);
-    }
-    this.#ended = true;
+      if (this.#endsInHole) await this.#file.handle.truncate(this.#size);
+    });
     return { digest, size: this.#size };
   }
 
-  async abort(): Promise<void> {
-    if (this.#ended) return;
-    this.#ended = true;
-    await this.#flusher.idle();
-    await this.#file.close().catch(() => undefined);
-    await rm(this.#path, { force: true });
+  abort(): Promise<void> {
+    return this.#file.abort();
   }
 }
 

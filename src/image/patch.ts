@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { batchesOf } from '../util/batches.ts';
 import type { AppendOptions, BlobInfo, BlobUpload, ExpectedBlob } from './blob.ts';
 import type { BlobFiles } from './blob-files.ts';
 import { digestOf } from './digest.ts';
 import { ImageError, localError } from './errors.ts';
-import { Flusher } from './flusher.ts';
 import type { PageSums } from './page-sums.ts';
 import { Places } from './places.ts';
+import { UploadFile } from './upload-file.ts';
 
 /** Zeros that are written at a time. */
 const zeros = Buffer.alloc(64 * 1024);
@@ -32,11 +32,8 @@ export function patchedDigest(base: string, content: string, places: string): st
  * Writes at once, without the thread pool: there are many small ones, and it is for a thread that does nothing else.
  */
 export class Patch implements BlobUpload {
-  readonly #files: BlobFiles;
-  readonly #file: FileHandle;
-  readonly #path: string;
+  readonly #file: UploadFile;
   readonly #base: string;
-  readonly #flusher: Flusher;
   readonly #pageSums: PageSums;
   /** Bytes of the blob. */
   readonly #bytes: number;
@@ -46,16 +43,12 @@ export class Patch implements BlobUpload {
   /** Of the first of them that is not full: its index, and how much of it is. */
   #at = { index: 0, filled: 0 };
   #size = 0;
-  #ended = false;
 
-  private constructor(files: BlobFiles, base: string, opened: { file: FileHandle; path: string; bytes: number; pageSums: PageSums }) {
-    this.#files = files;
+  private constructor(file: UploadFile, base: string, { bytes, pageSums }: { bytes: number; pageSums: PageSums }) {
+    this.#file = file;
     this.#base = base;
-    this.#file = opened.file;
-    this.#path = opened.path;
-    this.#bytes = opened.bytes;
-    this.#pageSums = opened.pageSums;
-    this.#flusher = new Flusher(opened.file);
+    this.#bytes = bytes;
+    this.#pageSums = pageSums;
   }
 
   /** @param digest of the blob @throws ImageError `not-found` when there is none that can be patched */
@@ -66,7 +59,7 @@ export class Patch implements BlobUpload {
       await rename(files.pathOf(digest), path);
       const file = await open(path, 'r+');
       await files.removeSums(digest);
-      return new Patch(files, digest, { file, path, bytes: (await file.stat()).size, pageSums });
+      return new Patch(new UploadFile(files, file, path), digest, { bytes: (await file.stat()).size, pageSums });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       throw new ImageError('not-found', `blob store: there is no ${digest} here that could be patched`, { cause: error });
@@ -95,7 +88,7 @@ export class Patch implements BlobUpload {
           else for (let left = span; left > 0; left -= zeros.length) this.#write(zeros.subarray(0, left));
         }
     } catch (error) {
-      throw localError(`writing ${this.#path}`, error);
+      throw localError(`writing ${this.#file.path}`, error);
     }
   }
 
@@ -109,41 +102,30 @@ export class Patch implements BlobUpload {
       const part = content.subarray(written, written + place.length - filled);
       if (at + part.length > this.#bytes)
         throw new ImageError('protocol', `a patch has a place at byte ${place.at}, and the blob has ${this.#bytes} bytes`);
-      for (let done = 0; done < part.length; ) done += writeSync(this.#file.fd, part, done, part.length - done, at + done);
+      for (let done = 0; done < part.length; ) done += writeSync(this.#file.handle.fd, part, done, part.length - done, at + done);
       this.#pageSums.write(at, part);
       this.#done.add(at, part.length);
       written += part.length;
       this.#at = filled + part.length === place.length ? { index: index + 1, filled: 0 } : { index, filled: filled + part.length };
     }
     this.#size += content.length;
-    this.#flusher.wrote(content.length);
+    this.#file.wrote(content.length);
   }
 
   /** @throws ImageError `digest-mismatch`, `no-space`; the blob is gone then */
   async commit(expected?: ExpectedBlob): Promise<BlobInfo> {
-    if (this.#ended) throw new Error('this patch has ended');
     const { digest: content } = this;
     const places = this.#done.digest();
     const digest = patchedDigest(this.#base, content, places);
-    try {
+    // The sender's checksum is of what was written; of the blob only those of its pages are known.
+    await this.#file.publish(digest, { pageSums: this.#pageSums }, () => {
       if (expected && (expected.digest !== content || expected.places !== places || (expected.size ?? this.#size) !== this.#size))
         throw new ImageError('digest-mismatch', `expected a patch with ${expected.digest}, but ${content} of ${this.#size} bytes arrived`);
-      // The sender's checksum is of what was written; of the blob only those of its pages are known.
-      const { file, path: upload } = { file: this.#file, path: this.#path };
-      await this.#files.publish(digest, { upload, file, flusher: this.#flusher, crc32: undefined, pageSums: this.#pageSums });
-    } catch (error) {
-      await this.abort();
-      throw localError(`completing ${digest}`, error);
-    }
-    this.#ended = true;
+    });
     return { digest, size: this.#bytes };
   }
 
-  async abort(): Promise<void> {
-    if (this.#ended) return;
-    this.#ended = true;
-    await this.#flusher.idle();
-    await this.#file.close().catch(() => undefined);
-    await rm(this.#path, { force: true });
+  abort(): Promise<void> {
+    return this.#file.abort();
   }
 }

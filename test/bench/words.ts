@@ -52,8 +52,9 @@ ${tables.parts}
 
 ${tables.usage}
 
-- **total**: from the request until the target is Ready or the Migration has succeeded, preparation and cleaning up included.
-- **silence**: the longest that the source did not answer before its last answer; sending memory ahead stops it for as long as CRIU writes.
+- **total**: from the request until the target is Ready or the Migration has succeeded, preparation and cleaning up included; with podferry also having memory ready for the dump (ADR 12), up to
+  4 s a GiB while the pod runs.
+- **silence**: the longest that the source did not answer before its last answer; each time that memory is sent ahead it stops for as long as CRIU writes.
 - **wire**, MiB: sent over the nodes' network, each byte once (interface counters).
 - **written**, MiB: pages of files that processes of the node made dirty (\`write_bytes\` of /proc/PID/io). What was deleted before the kernel wrote it
   back is in it; memory file systems are not.

@@ -34,11 +34,22 @@ export class Ranges {
     return start === undefined || length === undefined || at === undefined ? undefined : { start, length, at };
   }
 
+  /**
+   * Tells each from the `index`-th on of its start, length and place, without an object for each, until it is told to stop.
+   *
+   * @param each returns whether to go on
+   */
+  eachFrom(index: number, each: (start: number, length: number, at: number, index: number) => boolean): void {
+    for (let next = index; next < this.count; next++)
+      if (!each(this.#starts[next] as number, this.#lengths[next] as number, this.#at[next] as number, next)) return;
+  }
+
   /** What follows the last one directly, in both files, is put together with it. */
   add(start: number, length: number, at = start): void {
     const index = this.count - 1;
-    const last = this.get(index);
-    if (last && last.start + last.length === start && last.at + last.length === at) this.#lengths[index] = last.length + length;
+    const before = this.#lengths[index] ?? 0;
+    const follows = index >= 0 && (this.#starts[index] ?? 0) + before === start && (this.#at[index] ?? 0) + before === at;
+    if (follows) this.#lengths[index] = before + length;
     else {
       this.#starts.push(start);
       this.#lengths.push(length);
@@ -85,9 +96,12 @@ export class RangesOfFile {
     return this.#growth.beyond(position, () => this.#ranges.bytes, signal);
   }
 
-  /** Where so many bytes from `position` on belong. */
-  *places(position: number, length: number): Generator<{ at: number; length: number }> {
-    for (const { at, length: bytes } of this.#parts(position, length)) yield { at, length: bytes };
+  /** Tells where so many bytes from `position` on belong. */
+  places(position: number, length: number, each: (at: number, length: number) => void): void {
+    this.#parts(position, length, (_start, bytes, at) => {
+      each(at, bytes);
+      return true;
+    });
   }
 
   /** Fills the buffer from `position` on, as far as there is something. */
@@ -105,26 +119,23 @@ export class RangesOfFile {
 
   async #look(position: number): Promise<void> {
     const parts: number[] = [];
-    for (const { start, length } of this.#parts(position, this.#memory.byteLength)) {
-      parts.push(start, length);
-      if (parts.length === 2 * partsAtOnce) break;
-    }
+    this.#parts(position, this.#memory.byteLength, (start, length) => parts.push(start, length) < 2 * partsAtOnce);
     const { memory, bytes } = await this.#reader.gather(this.#path, Float64Array.from(parts), this.#memory);
     this.#memory = memory;
     this.#window = { start: position, end: position + bytes };
   }
 
   /** The ranges of so many bytes from `position` on, the first and the last of them cut. */
-  *#parts(position: number, length: number): Generator<Range> {
+  #parts(position: number, bytes: number, each: (start: number, length: number, at: number) => boolean): void {
     if (position < this.#at.from) this.#at = { index: 0, from: 0 };
-    const end = position + length;
-    for (let { index, from } = this.#at; from < end; index++) {
-      const range = this.#ranges.get(index);
-      if (!range) break;
-      const [first, last] = [Math.max(from, position), Math.min(from + range.length, end)];
+    const end = position + bytes;
+    let { from } = this.#at;
+    this.#ranges.eachFrom(this.#at.index, (start, length, at, index) => {
       if (from <= position) this.#at = { index, from };
-      if (first < last) yield { start: range.start + first - from, length: last - first, at: range.at + first - from };
-      from += range.length;
-    }
+      const [first, last] = [Math.max(from, position), Math.min(from + length, end)];
+      const goesOn = first >= last || each(start + first - from, last - first, at + first - from);
+      from += length;
+      return goesOn && from < end;
+    });
   }
 }

@@ -1,5 +1,4 @@
 import { crc32 } from 'node:zlib';
-import type { Place } from './places.ts';
 
 /** Content that may still grow at its end, read by position, so that what got lost on the way can be read again. */
 export interface AppendedSource {
@@ -7,8 +6,8 @@ export interface AppendedSource {
   available(position: number, signal: AbortSignal | undefined): Promise<number>;
   /** Fills the buffer from `position` on; fewer bytes than it takes only when there are no more. */
   read(buffer: Buffer, position: number): Promise<number>;
-  /** Of a patch: where in the patched blob so many bytes from `position` on belong, of what is said to be available. */
-  places?(position: number, length: number): Iterable<Place>;
+  /** Of a patch: tells where in the patched blob so many bytes from `position` on belong, of what is said to be available. */
+  places?(position: number, length: number, each: (at: number, length: number) => void): void;
 }
 
 /** How fast it may go. */

@@ -34,8 +34,8 @@ export class Places {
 
   add(at: number, length: number): void {
     const index = this.count - 1;
-    const last = this.get(index);
-    if (last && last.at + last.length === at) this.#lengths[index] = last.length + length;
+    const before = this.#lengths[index] ?? 0;
+    if (index >= 0 && (this.#at[index] ?? 0) + before === at) this.#lengths[index] = before + length;
     else {
       this.#at.push(at);
       this.#lengths.push(length);

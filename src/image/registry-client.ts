@@ -570,7 +570,7 @@ class Verified extends HashingStream {
 
 function placesOf(source: AppendedSource, position: number, length: number): Places {
   const places = new Places();
-  for (const { at, length: bytes } of source.places?.(position, length) ?? []) places.add(at, bytes);
+  source.places?.(position, length, (at, bytes) => places.add(at, bytes));
   return places;
 }
 

@@ -32,11 +32,11 @@ function changesOf(content: Buffer, places: Place[]): AppendedSource & { content
   return {
     ...growing(changed, changed.length),
     content: changed,
-    *places(position, length) {
+    places(position, length, each) {
       let from = 0;
       for (const place of places) {
         const [first, last] = [Math.max(from, position), Math.min(from + place.length, position + length)];
-        if (first < last) yield { at: place.at + first - from, length: last - first };
+        if (first < last) each(place.at + first - from, last - first);
         from += place.length;
       }
     },
@@ -165,7 +165,12 @@ test.each<[string, Place[]]>([
   ['content without a place', []],
 ])('%s are refused, and nothing is left', async (_, places) => {
   const { directory, client, content, digest } = await eight();
-  const source = { ...changesOf(Buffer.concat([content, content]), [{ at: 7 * page, length: 2 * page }]), places: () => places };
+  const source = {
+    ...changesOf(Buffer.concat([content, content]), [{ at: 7 * page, length: 2 * page }]),
+    places: (_position: number, _length: number, each: (at: number, length: number) => void) => {
+      for (const { at, length } of places) each(at, length);
+    },
+  };
   await expect(client.uploadAppended('a/b', source, { patch: digest })).rejects.toMatchObject({ status: 400 });
   expect(readdirSync(join(directory, 'uploads'))).toEqual([]);
   expect(readdirSync(join(directory, 'blobs', 'sha256'))).toEqual([]);

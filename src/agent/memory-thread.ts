@@ -27,11 +27,10 @@ const registry = createRegistryHandler(
     openBlob: async () => undefined,
     uploads: {
       accept: async (repository) => (await directoryOf(repository)) !== undefined,
-      async create(repository, { patchable, patch }) {
+      async create(repository, options) {
         const directory = await directoryOf(repository);
         if (directory === undefined) throw new Error(`repository ${repository} takes nothing any more`);
-        const store = BlobStore.at(directory);
-        return patch === undefined ? store.createUpload({ patchable }) : store.createPatch(patch);
+        return BlobStore.at(directory).createUpload(options);
       },
       putManifest: () => Promise.reject(new Error('images are taken in by the agent itself')),
     },

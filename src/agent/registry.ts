@@ -87,11 +87,10 @@ export function pushBackend(ports: RegistryPorts): RegistryBackend {
     },
     uploads: {
       accept: async (repository) => open(repository) !== undefined,
-      async create(repository, { patchable, patch }) {
+      async create(repository, options) {
         const place = open(repository);
         if (!place) throw new Error(`repository ${repository} takes nothing any more`);
-        const store = await ports.contentOf(place.uid);
-        return patch === undefined ? store.createUpload({ patchable }) : store.createPatch(patch);
+        return (await ports.contentOf(place.uid)).createUpload(options);
       },
       async putManifest(repository, _reference, manifest) {
         const place = open(repository);

@@ -5,7 +5,7 @@ import { ComparedAhead, deltaOf } from '../archive/delta.ts';
 import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
-import { pagesBytes } from '../archive/pagemap.ts';
+import { pagesBytes, readPagemap } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
 import type { BlobInfo } from '../image/blob.ts';
 import { together } from '../util/together.ts';
@@ -168,7 +168,16 @@ async function comparable(path: string, layers: WarmLayer[]): Promise<string[]> 
   if (!first || !last) return [];
   const maps = [join(first.path, mapsDirectory), join(last.path, mapsDirectory), join(last.path, imagesDirectory)];
   const [names = [], ...others] = await Promise.all([join(path, imagesDirectory), ...maps].map((directory) => readdir(directory)));
-  return names.filter((name) => isProcessMap(name) && others.every((there) => there.includes(name)));
+  const inAll = names.filter((name) => isProcessMap(name) && others.every((there) => there.includes(name)));
+  // Processes whose memory was the same have one file on the destination: to write into it for one would take it from the other.
+  const digests = Object.values(last.pages).map(({ digest }) => digest);
+  const own = async (name: string) => {
+    const { id } = readPagemap(await readFile(join(first.path, mapsDirectory, name)), name);
+    const digest = last.pages[`pages-${id}.img`]?.digest;
+    return digests.filter((each) => each === digest).length === 1;
+  };
+  const isOwn = await Promise.all(inAll.map(own));
+  return inAll.filter((_, index) => isOwn[index]);
 }
 
 /** What CRIU wrote of memory. Bytes. */

@@ -140,13 +140,17 @@ export async function deltaOf(
   signal: AbortSignal,
 ): Promise<Delta> {
   const read = async (maps: string) => readPagemap(await readFile(join(maps, name)), name);
-  const [now, before, laidOut, held] = await Promise.all([directory, parent, layout, last ?? layout].map(read));
-  if (!now || !before || !laidOut || !held) throw new Error(`${name}: page maps are missing`);
+  const [now, before, laidOut, held] = await Promise.all([
+    read(directory),
+    read(parent),
+    read(layout),
+    last === undefined ? undefined : read(last),
+  ]);
   const pages = `pages-${now.id}.img`;
   const parentPages = `pages-${before.id}.img`;
   const known = pages === parentPages ? ahead : undefined;
   const result = new DeltaBuilder(now.id, changed(pages), added(pages));
-  const there = heldBy(before, laidOut, last === undefined ? undefined : held);
+  const there = heldBy(before, laidOut, held);
   const compare = async () => {
     const paths = [join(directory, pages), join(parent, parentPages)] as const;
     let waiting: (() => Promise<void>) | undefined;

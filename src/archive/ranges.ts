@@ -1,14 +1,6 @@
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Growth } from './growth.ts';
 
-/** A part of a file. Bytes. */
-interface Range {
-  start: number;
-  length: number;
-  /** Where it belongs in another file. */
-  at: number;
-}
-
 /** Parts of a file, in its order; more may be added while they are read. */
 export class Ranges {
   // Numbers side by side: an object for each took ten times as much, and there may be 100,000.
@@ -26,16 +18,8 @@ export class Ranges {
     return this.#starts.length;
   }
 
-  /** The n-th, from 0. */
-  get(index: number): Range | undefined {
-    const start = this.#starts[index];
-    const length = this.#lengths[index];
-    const at = this.#at[index];
-    return start === undefined || length === undefined || at === undefined ? undefined : { start, length, at };
-  }
-
   /**
-   * Tells each from the `index`-th on of its start, length and place, without an object for each, until it is told to stop.
+   * Tells start and length of each from the `index`-th on, and where it belongs in another file, without an object for each.
    *
    * @param each returns whether to go on
    */

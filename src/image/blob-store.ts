@@ -60,10 +60,13 @@ export class BlobStore {
    * Begins a blob whose digest is not known yet.
    *
    * @param options.patchable whether it may be patched later
+   * @param options.patch digest of a blob that it is a patch of (`createPatch`)
+   * @throws ImageError `not-found` when that is not there
    */
-  async createUpload(options: { patchable?: boolean } = {}): Promise<BlobUpload> {
+  async createUpload({ patchable, patch }: { patchable?: boolean; patch?: string | undefined } = {}): Promise<BlobUpload> {
+    if (patch !== undefined) return this.createPatch(patch);
     try {
-      return await NewBlob.begin(this.#files, options);
+      return await NewBlob.begin(this.#files, { patchable: patchable ?? false });
     } catch (error) {
       throw localError('blob store: beginning an upload', error);
     }

@@ -33,7 +33,7 @@ export class NewBlob implements BlobUpload {
   }
 
   /** @param patchable whether it may be patched later */
-  static async begin(files: BlobFiles, { patchable = false }: { patchable?: boolean } = {}): Promise<NewBlob> {
+  static async begin(files: BlobFiles, { patchable }: { patchable: boolean }): Promise<NewBlob> {
     const path = files.newUpload();
     return new NewBlob(new UploadFile(files, await open(path, 'wx', 0o600), path), patchable);
   }

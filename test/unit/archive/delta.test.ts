@@ -63,7 +63,11 @@ async function between(
   return { ...found, changed, added };
 }
 
-const listOf = (ranges: Ranges) => Array.from({ length: ranges.count }, (_, index) => ranges.get(index));
+function listOf(ranges: Ranges) {
+  const list: { start: number; length: number; at: number }[] = [];
+  ranges.eachFrom(0, (start, length, at) => list.push({ start, length, at }) > 0);
+  return list;
+}
 
 /** Pages by where they are in the later file, and where they belong in the destination's. */
 const range = (start: number, pages: number, to = start) => ({ start: start * page, length: pages * page, at: to * page });

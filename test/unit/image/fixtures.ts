@@ -57,7 +57,7 @@ export class TestBackend implements RegistryBackend {
     this.store = store;
     this.uploads = {
       accept: async (repository) => repository !== 'denied',
-      create: (_repository, { patchable, patch }) => (patch === undefined ? store.createUpload({ patchable }) : store.createPatch(patch)),
+      create: (_repository, options) => store.createUpload(options),
       putManifest: async (repository, reference, manifest) => {
         this.manifests.set(`${repository} ${reference}`, manifest);
         this.manifests.set(`${repository} ${manifest.digest}`, manifest);

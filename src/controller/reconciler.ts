@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
-import { type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
+import { type Action, type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
+import { together } from '../util/together.ts';
 import type { Act } from './act.ts';
 import type { Agents } from './agents.ts';
 
@@ -39,7 +40,7 @@ export class Reconciler {
   async reconcile(key: string, signal: AbortSignal): Promise<void> {
     const { getMigration, observe, act, log } = this.#ports;
     const [namespace = '', name = ''] = key.split('/');
-    /** What the API server answered when the last round wrote it, and nothing else was done since: as fresh as a read. */
+    /** What the API server answered when the last round wrote it, and nothing was asked of that server since: as fresh as a read. */
     let known: Migration | undefined;
     for (let round = 0; round < maximumRounds; round++) {
       const migration: Migration | undefined = known ?? (await getMigration(namespace, name, signal));
@@ -50,11 +51,11 @@ export class Reconciler {
       const observation = await observe(migration, signal);
       const plan = planMigration(observation);
       const written = await this.#write(migration, plan, signal);
-      for (const action of plan.actions) {
-        log.debug({ migration: key, action: action.type }, 'acting');
-        await act(written, action, signal);
+      for (const actions of plan.actions.map((step) => [step].flat())) {
+        log.debug({ migration: key, actions: actions.map(({ type }) => type) }, 'acting');
+        await together(signal, (stop) => actions.map((action) => act(written, action, stop)));
       }
-      known = plan.actions.length === 0 ? written : undefined;
+      known = written !== migration && plan.actions.flat().every(tellsAgent) ? written : undefined;
       if (plan.actions.length > 0 || (written !== migration && !onlyTells(migration, plan))) continue;
       if (isFinished(migration)) this.#end(key);
       this.#wait(key, migration, plan);
@@ -128,6 +129,10 @@ export class Reconciler {
       this.#waits.delete(`${key}/${side}`);
     }
   }
+}
+
+function tellsAgent({ type }: Action): boolean {
+  return type === 'setSource' || type === 'setTarget';
 }
 
 /** Whether a plan that does nothing stays in its phase and waits: what it has to write then is how far things are, and another look would find the same. */

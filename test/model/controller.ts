@@ -23,7 +23,7 @@ import {
   withPod,
 } from './world.ts';
 
-/** The controller: look, plan, write the status, then one action after the other (src/controller/reconciler.ts, act.ts). */
+/** The controller: look, plan, write the status, then one action after the other, in any order where the plan says so (src/controller/reconciler.ts, act.ts). */
 
 export interface ControllerOptions {
   planner: Planner;
@@ -172,14 +172,17 @@ function plans(options: ControllerOptions, world: World, m: number, lost: Lost):
     return [{ label: `${who} looks at the API server`, world: withMigration(world, m, { look: next }) }];
   }
   const seen = look ?? lookAt(world, m);
-  const plan = intend(options.planner, world, m, seen, {
+  const orders = intend(options.planner, world, m, seen, {
     lost,
     showsPod: !options.asIs.has('started'),
     showsLife: !options.asIs.has('live'),
   });
-  const next = begin(world, m, plan, seen.fresh);
   const words = lost ? `plans without an answer of the ${lost}'s agent` : 'plans';
-  if (next) return [{ label: `${who} ${words}`, world: next }];
+  const begun = orders.flatMap((plan) => {
+    const next = begin(world, m, plan, seen.fresh);
+    return next ? [{ label: `${who} ${words}`, world: next }] : [];
+  });
+  if (begun.length > 0) return begun;
   return look ? [{ label: `${who} finds nothing to do`, world: withMigration(world, m, { look: null }) }] : [];
 }
 

@@ -12,6 +12,7 @@ export type Planner = (observation: Observation) => Plan;
 export interface Intent {
   /** Interned status to write; absent when the words stay the same. */
   status?: number;
+  /** In one of the orders in which they may be done. */
   actions: Action[];
 }
 
@@ -89,18 +90,21 @@ function targetView(world: World, m: number, node: Node, { showsPod, showsLife }
   };
 }
 
-const cache = new WeakMap<Planner, Map<string, number>>();
+const cache = new WeakMap<Planner, Map<string, number[]>>();
 
-function cacheOf(planner: Planner): Map<string, number> {
+function cacheOf(planner: Planner): Map<string, number[]> {
   const known = cache.get(planner);
   if (known) return known;
-  const made = new Map<string, number>();
+  const made = new Map<string, number[]>();
   cache.set(planner, made);
   return made;
 }
 
-/** What follows from a look at the API server and, later or at once, at the agents. The same view always gives the same. */
-export function intend(planner: Planner, world: World, m: number, look: Look, view: View): number {
+/**
+ * What follows from a look at the API server and, later or at once, at the agents, once for each order in which it may be done. The same
+ * view always gives the same.
+ */
+export function intend(planner: Planner, world: World, m: number, look: Look, view: View): number[] {
   const { lost, showsPod, showsLife } = view;
   const { kind, gone } = world.owner;
   const { finalizer, source, targets } = migrationOf(world, m);
@@ -111,12 +115,12 @@ export function intend(planner: Planner, world: World, m: number, look: Look, vi
   const facts = [alive, m, kind, gone, status, del, late, finalizer, pods, a.object, b.object, answering, showsPod, source, targets];
   const known = cacheOf(planner);
   const text = JSON.stringify(facts);
-  let id = known.get(text);
-  if (id === undefined) {
-    id = intents.put(intentOf(planner(observe(world, m, look, view)), status));
-    known.set(text, id);
+  let ids = known.get(text);
+  if (ids === undefined) {
+    ids = intentsOf(planner(observe(world, m, look, view)), status).map((intent) => intents.put(intent));
+    known.set(text, ids);
   }
-  return id;
+  return ids;
 }
 
 function observe(world: World, m: number, look: Look, view: View): Observation {
@@ -165,7 +169,19 @@ function observe(world: World, m: number, look: Look, view: View): Observation {
   };
 }
 
-function intentOf(plan: Plan, before: number): Intent {
+function intentsOf(plan: Plan, before: number): Intent[] {
   const status = plan.status === undefined ? before : statusNumber(plan.status);
-  return { ...(status === before ? {} : { status }), actions: plan.actions };
+  return ordersOf(plan.actions).map((actions) => ({ ...(status === before ? {} : { status }), actions }));
+}
+
+/** What is done at the same time may be done in any order. */
+function ordersOf([first, ...rest]: Plan['actions']): Action[][] {
+  if (first === undefined) return [[]];
+  const after = ordersOf(rest);
+  return permutations([first].flat()).flatMap((begun) => after.map((actions) => [...begun, ...actions]));
+}
+
+function permutations(actions: Action[]): Action[][] {
+  if (actions.length === 0) return [[]];
+  return actions.flatMap((action) => permutations(actions.filter((other) => other !== action)).map((others) => [action, ...others]));
 }

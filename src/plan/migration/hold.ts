@@ -2,8 +2,9 @@ import { timeoutsOf } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
 import type { Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
-import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
+import { advanceInto, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
+import { switchOver } from './switch-over.ts';
 
 /**
  * Holding: from here the source's agent never resumes the pod by itself, and the destination serves the checkpoint for
@@ -45,13 +46,16 @@ export function hold(observation: Observation): Plan {
   if (source.view.state !== 'Held' || destination.view.state !== 'Serving') {
     return wait(observation, reasons.switching, `holding pod ${status.source?.name} on node ${nodeName}`, {
       actions: [
-        { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
-        { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
+        [
+          { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
+          { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
+        ],
       ],
       requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
     });
   }
-  return advance(
+  return advanceInto(
+    switchOver,
     observation,
     'Switching',
     {},

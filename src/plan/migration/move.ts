@@ -4,9 +4,10 @@ import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
 import { shortHash } from '../hash.ts';
+import { hold } from './hold.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
-import { advance, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
+import { advance, advanceInto, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { arrival, sourceRequest, targetRequest } from './requests.ts';
 
 /**
@@ -63,7 +64,8 @@ export function move(observation: Observation): Plan {
   }
   const arrived = destination.view.state === 'Complete';
   if (view.state === 'Shipped' && arrived) {
-    return advance(
+    return advanceInto(
+      hold,
       observation,
       'Holding',
       {

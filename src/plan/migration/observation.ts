@@ -98,7 +98,8 @@ export interface EventNote {
  */
 export interface Plan {
   status?: MigrationStatus;
-  actions: Action[];
+  /** One after the other. An array: at the same time, since none of them rests on another, and in no order. */
+  actions: (Action | Action[])[];
   /** Wait for an agent's view to change past this revision. */
   waitFor?: { side: 'source' | 'destination'; nodeName: string; revision: number }[];
   /** Look again after this time even if nothing changes. Milliseconds. */

@@ -32,6 +32,17 @@ export function advance(
   };
 }
 
+/** Go to another phase, and do what that begins with in the same go: the pod stands still, and another look would find the same. */
+export function advanceInto(
+  begin: (observation: Observation) => Plan,
+  ...[observation, phase, change, note]: [Observation, Phase, Partial<MigrationStatus>, { step?: Step; reason: Reason; message: string }]
+): Plan {
+  const plan = advance(observation, phase, change, note);
+  const { migration } = observation;
+  const begun = begin({ ...observation, migration: { ...migration, ...(plan.status && { status: plan.status }) } });
+  return begun.status?.phase === phase ? { ...plan, actions: begun.actions } : plan;
+}
+
 /** Stay in the phase and say why; `status` only changes when the words do. */
 export function wait(observation: Observation, reason: Reason, message: string, plan: Partial<Plan> & { stalled?: boolean } = {}): Plan {
   const { stalled, ...rest } = plan;

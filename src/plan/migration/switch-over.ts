@@ -37,9 +37,15 @@ export function switchOver(observation: Observation): Plan {
   }
   const room: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
   return wait(observation, reasons.switching, `waiting for pod ${target.name} to be created`, {
-    actions: [...room, ...makeRoom(observation, sourcePod)],
+    actions: atOnce(room, makeRoom(observation, sourcePod)),
     requeueAfter: left,
   });
+}
+
+/** The placeholder and the source go at the same time; what is created needs the room of both. */
+function atOnce(room: Action[], [first, ...rest]: Action[]): Plan['actions'] {
+  if (first?.type !== 'createPod' && room.length > 0 && first) return [[...room, first], ...rest];
+  return [...room, ...(first ? [first] : []), ...rest];
 }
 
 function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[] {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { isFinished, type Migration } from '../../../src/api/migration.ts';
 import { Agents } from '../../../src/controller/agents.ts';
@@ -160,17 +161,62 @@ test("a conflict is somebody else's to write first: nothing is done, and it is t
   expect(did).toEqual([]);
 });
 
-test('an action that fails ends the round, the ones after it are not done', async () => {
-  const { did, ports, reconcile } = start(statusAt('Holding', { target: { nodeName: 'node-b', name: 'web-7d9f-zzzzz' } }), () => ({
-    source: sourceIs('Shipped'),
-    destination: targetIs('Complete'),
-  }));
-  ports.act = (_migration, action) => {
-    did.push(action.type);
-    return Promise.reject(new Error('the agent is gone'));
+describe('an action that fails ends the round', () => {
+  const failing = async (...[status, seen]: Parameters<typeof start>) => {
+    const { did, ports, reconcile } = start(status, seen);
+    ports.act = async (_migration, action, stop) => {
+      did.push(action.type);
+      if (action.type === 'setSource' || action.type === 'deletePod') throw new Error('the agent is gone');
+      await sleep(1);
+      did.push(stop.aborted ? 'ended' : 'done');
+    };
+    await expect(reconcile()).rejects.toThrow('the agent is gone');
+    return did;
   };
-  await expect(reconcile()).rejects.toThrow('the agent is gone');
-  expect(did).toEqual(['write Holding', 'setSource']);
+
+  test('what is done at the same time is ended and waited for', async () => {
+    const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
+    expect(await failing(statusAt('Shipping'), () => arrived)).toEqual([
+      'write Holding',
+      'event Shipped',
+      'setSource',
+      'setTarget',
+      'ended',
+    ]);
+  });
+
+  test('the ones after it are not done', async () => {
+    const sourcePod = pod();
+    const manifest = { metadata: { name: sourcePod.metadata.name }, spec: sourcePod.spec };
+    const source = { name: sourcePod.metadata.name, uid: sourcePod.metadata.uid ?? '', nodeName: 'node-a', manifest };
+    const status = { source, switchKind: 'Recreate', target: { nodeName: 'node-b', name: source.name } } as const;
+    expect(await failing(statusAt('Switching', status), () => ({ sourcePod, targetPod: sourcePod }))).toEqual(['write Switching', 'deletePod']);
+  });
+});
+
+test('from the arrival to the switch the Migration is read once, and each phase written before what it begins with is done', async () => {
+  const { did, ports, reconcile } = start(statusAt('Shipping'), () => ({
+    source: sourceIs(did.includes('setSource') ? 'Held' : 'Shipped'),
+    destination: targetIs(did.includes('setTarget') ? 'Serving' : 'Complete'),
+    sourcePod: pod(did.includes('releasePod') ? { metadata: { labels: { 'podferry.io/role': 'source' } } } : undefined),
+  }));
+  const { getMigration } = ports;
+  ports.getMigration = (...ref) => {
+    did.push('read');
+    return getMigration(...ref);
+  };
+  await reconcile();
+  expect(did.filter((what) => !what.startsWith('event'))).toEqual([
+    'read',
+    'write Holding',
+    'setSource',
+    'setTarget',
+    'write Switching',
+    'releasePod',
+    'read',
+    'write Switching',
+    expect.stringMatching(/^again in/),
+  ]);
 });
 
 test('actions without effect: after many rounds it rests', async () => {

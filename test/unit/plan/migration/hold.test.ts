@@ -20,8 +20,10 @@ const ready = { source: sourceIs('Shipped'), destination: targetIs('Complete') }
 test('both are asked to write it down: the source that it holds, the destination that it serves', () => {
   const plan = planOf(holding(ready));
   expect(plan.actions).toMatchObject([
-    { type: 'setSource', nodeName: 'node-a', request: { goal: 'Held' } },
-    { type: 'setTarget', nodeName: 'node-b', request: { goal: 'Serving', pod: targetName } },
+    [
+      { type: 'setSource', nodeName: 'node-a', request: { goal: 'Held' } },
+      { type: 'setTarget', nodeName: 'node-b', request: { goal: 'Serving', pod: targetName } },
+    ],
   ]);
   expect(plan.status?.phase).toBe('Holding');
   expect(said(plan)).toMatchObject({ reason: 'Switching', message: 'holding pod web-7d9f-abcde on node node-a' });
@@ -36,7 +38,10 @@ test('both are asked to write it down: the source that it holds, the destination
 test('only when both have, the switch begins', () => {
   const observation = holding({ source: sourceIs('Held'), destination: targetIs('Serving') });
   const plan = planOf(observation);
-  expect(plan).toMatchObject({ actions: [], status: { phase: 'Switching', target: { name: targetName }, steps: { held: ago(0) } } });
+  expect(plan).toMatchObject({ status: { phase: 'Switching', target: { name: targetName }, steps: { held: ago(0) } } });
+  // What it begins with, in the same go.
+  expect(actionTypes(plan)).toEqual(['releasePod']);
+  expect(plan.actions).toEqual(planOf(written(observation, plan)).actions);
   expect(said(plan)?.message).toBe(`switching to pod ${targetName} on node node-b`);
   // From here on nothing asks the source to resume.
   expect(planOf(written(observation, plan)).actions).not.toContainEqual(expect.objectContaining({ type: 'setSource' }));

@@ -2,6 +2,7 @@ import type { SourceErrorStep } from '../../../../src/api/agent.ts';
 import { refuseRoom } from '../../../../src/plan/room.ts';
 import { migration, migrationUid, ownedBy, pod } from '../objects.ts';
 import {
+  actionTypes,
   ago,
   checkpointImage,
   expectFailure,
@@ -160,7 +161,9 @@ test('shipped and complete: on to the hold, with what the target is made from', 
   const plan = planOf(
     observeAt('Shipping', { source: sourceIs('Shipped', { containers: containers(1000) }), destination: targetIs('Complete', view) }),
   );
-  expect(plan).toMatchObject({ actions: [], status: { phase: 'Holding', steps: { shipped: ago(0) }, bytesSent: 1000 } });
+  expect(plan).toMatchObject({ status: { phase: 'Holding', steps: { shipped: ago(0) }, bytesSent: 1000 } });
+  // What the hold begins with, in the same go.
+  expect(actionTypes(plan)).toEqual(['setSource', 'setTarget']);
   expect(plan.status?.containers).toEqual([
     {
       name: 'app',
@@ -187,8 +190,8 @@ describe('the name of the target is fixed before anything is held', () => {
     const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
     const observation = observeAt('Shipping', { ...arrived, migration: migration({ ...spec, status: statusAt('Shipping', status) }) });
     const plan = planOf(observation);
-    expect(plan.actions).toEqual([]);
     expect(plan.status).toMatchObject({ phase: 'Holding', target: { nodeName: 'node-b' } });
+    expect(plan.actions).toMatchObject([[{ type: 'setSource' }, { type: 'setTarget', request: { pod: plan.status?.target?.name } }]]);
     return plan.status?.target?.name;
   };
 

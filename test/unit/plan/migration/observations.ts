@@ -157,7 +157,7 @@ export function said(plan: Plan, type = 'Ready') {
 }
 
 export function actionTypes(plan: Plan): string[] {
-  return plan.actions.map(({ type }) => type);
+  return plan.actions.flat().map(({ type }) => type);
 }
 
 /** The reason why a plan rolls back, or fails, and what it says of it. */

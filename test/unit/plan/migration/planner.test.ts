@@ -67,7 +67,7 @@ test('planned again and again from what was written: it settles, goes back never
     const phasesSeen: string[] = [];
     for (let round = 0; round < 6; round++) {
       const plan = planMigration(deepFreeze(observation));
-      for (const action of plan.actions) asked.add(kindOf(action));
+      for (const action of plan.actions.flat()) asked.add(kindOf(action));
       if (plan.status?.phase && plan.status.phase !== phasesSeen.at(-1)) phasesSeen.push(plan.status.phase);
       if (!plan.status || JSON.stringify(plan.status) === JSON.stringify(observation.migration.status)) break;
       if (round === 5) throw new Error(`${name}: the status never settles`);
@@ -85,7 +85,8 @@ test('planned again and again from what was written: it settles, goes back never
 test('before the commit nothing destroys the source without a name that has to be freed; after it nothing resumes it', () => {
   for (const [name, observation] of everything()) {
     const { phase = 'Pending' } = observation.migration.status ?? {};
-    const { actions, status } = planMigration(deepFreeze(observation));
+    const plan = planMigration(deepFreeze(observation));
+    const [actions, status] = [plan.actions.flat(), plan.status];
     const uids = actions.flatMap((action) => (action.type === 'deletePod' ? [action.uid] : []));
     const resumes = actions.some((action) => action.type === 'setSource' && action.request.goal === 'Resumed');
     if (phase === 'CleaningUp' || phase === 'Succeeded') expect([name, resumes, status?.phase]).not.toEqual([name, false, 'RollingBack']);

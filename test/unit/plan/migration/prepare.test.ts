@@ -20,7 +20,7 @@ const unschedulable = (): Pod => {
 test('first room is made: the name is written down, then the placeholder created', () => {
   const plan = planOf(preparing({}, { placeholder: undefined as never }));
   expect(actionTypes(plan)).toEqual(['createPod']);
-  const [action] = plan.actions;
+  const [action] = plan.actions.flat();
   expect(action?.type === 'createPod' && action.pod.metadata.name).toBe(plan.status?.placeholder);
   expect(action?.type === 'createPod' && action.pod.spec.containers[0]?.image).toBe('registry.k8s.io/pause:3.10');
   expect(plan).toMatchObject({ requeueAfter: 110_000, status: { phase: 'Preparing' } });
@@ -228,7 +228,7 @@ describe('CPUs', () => {
   const sourceNode = { ...node('node-a'), metadata: { name: 'node-a', labels: { 'kubernetes.io/arch': 'amd64' } } };
 
   test('the placeholder is kept away from nodes that lack something, and waiting says so', () => {
-    const [create] = planOf(preparing({ placeholder: undefined, sourceNode, cpus: { source: cpu('avx2'), lacking } })).actions;
+    const [create] = planOf(preparing({ placeholder: undefined, sourceNode, cpus: { source: cpu('avx2'), lacking } })).actions.flat();
     expect(JSON.stringify(create)).toContain('{"key":"metadata.name","operator":"NotIn","values":["node-b"]}');
     expect(JSON.stringify(create)).toContain('{"key":"kubernetes.io/arch","operator":"In","values":["amd64"]}');
     const waits = planOf(preparing({ placeholder: unschedulable(), cpus: { source: cpu('avx2'), lacking } }));

@@ -46,12 +46,9 @@ describe('Release', () => {
   });
 
   test('the placeholder makes room for the target, once', () => {
-    expect(planOf(switching({ placeholder: placeholder() })).actions[0]).toEqual({
-      type: 'deletePod',
-      name: 'web-7d9f-abcde-room-x',
-      uid: 'room',
-      gracePeriodSeconds: 0,
-    });
+    const room = { type: 'deletePod', name: 'web-7d9f-abcde-room-x', uid: 'room', gracePeriodSeconds: 0 };
+    expect(planOf(switching({ placeholder: placeholder() })).actions).toMatchObject([[room, { type: 'releasePod' }]]);
+    expect(planOf(switching({ placeholder: placeholder(), sourcePod: undefined })).actions).toEqual([room]);
     expect(actionTypes(planOf(switching({ placeholder: placeholder({ metadata: { deletionTimestamp: ago(0) } }) })))).toEqual([
       'releasePod',
     ]);
@@ -80,6 +77,23 @@ describe('Recreate', () => {
     const sourcePod = pod({ metadata: { resourceVersion: '7' } });
     expect(planOf(switching({ sourcePod, targetPod: sourcePod }, bare)).actions).toEqual([
       { type: 'deletePod', name: source.name, uid: podUid, resourceVersion: '7', gracePeriodSeconds: 0 },
+      recreation,
+    ]);
+  });
+
+  test('the placeholder goes at the same time as the source, and before anything is created', () => {
+    const [sourcePod, room] = [pod({ metadata: { resourceVersion: '7' } }), placeholder()];
+    const deletion = { type: 'deletePod', gracePeriodSeconds: 0 };
+    const seen = planOf(switching({ sourcePod, targetPod: sourcePod, placeholder: room }, bare)).actions;
+    expect(seen).toMatchObject([
+      [
+        { ...deletion, uid: 'room' },
+        { ...deletion, uid: podUid },
+      ],
+      recreation,
+    ]);
+    expect(planOf(switching({ sourcePod: undefined, placeholder: room }, bare)).actions).toMatchObject([
+      { ...deletion, uid: 'room' },
       recreation,
     ]);
   });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ComparedAhead, deltaOf } from '../archive/delta.ts';
 import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
 import { pagesBytes, readPagemap } from '../archive/pagemap.ts';
@@ -45,18 +46,37 @@ class Changes {
   }
 }
 
-/** The files of memory that lie beside an archive on the destination: its own, and those of its parent. */
+/** Where the memory of an archive is on the destination. */
 export interface Beside {
+  /** Files that lie beside the archive: its own, and those of its parent. */
   own: Pages;
   parent: Pages;
+  /** What is so little that it goes in the archive itself, read when it is its turn, and page maps that say what is whose. */
+  inArchive: [name: string, content: Buffer | (() => Promise<Buffer>)][];
+}
+
+/** Of memory that is new since the first round as much as this goes in the archive: an upload of its own takes longer. Bytes, of a file. */
+const mostInArchive = 1024 * 1024;
+
+/** What was sent ahead of a container. */
+export interface Ahead {
+  layers: WarmLayer[];
+  /** Names of the page maps of processes that were there in every round, and whose memory on the destination is theirs alone. */
+  comparable: Promise<ReadonlySet<string>>;
+}
+
+/** Begins to look which processes can be compared: that is known, then, when the dump is complete. */
+export function aheadOf(layers: WarmLayer[]): Ahead {
+  const comparable = comparableIn(layers);
+  comparable.catch(() => undefined);
+  return { layers, comparable };
 }
 
 /**
  * Sends of a dump's memory what is another than in the last one of the same container, into the files that the destination has,
- * and leaves the page maps that say so in `mapsDirectory`. While CRIU writes, both are compared.
+ * and makes the page maps that say so; of a round they are left in `mapsDirectory`. While CRIU writes, both are compared.
  *
  * @param path of the dump
- * @param layers what was sent ahead
  * @param whole resolves when the dump is complete
  * @param route.readAgain of a pod that runs on: what the destination has no place for waits for the freeze
  * @returns what the destination has then, and what was sent, bytes
@@ -64,7 +84,7 @@ export interface Beside {
  */
 export async function shipChanges(
   path: string,
-  layers: WarmLayer[],
+  { layers, comparable }: Ahead,
   whole: Promise<void>,
   comparer: PageComparer,
   { client, repository, flow, signal, readAgain }: PagesRoute,
@@ -78,7 +98,10 @@ export async function shipChanges(
     layout: join(first.path, mapsDirectory),
     ...(parent !== first && { last: join(parent.path, mapsDirectory) }),
   };
-  const earlier = new Set(await readdir(parentImages));
+  const [earlier] = await Promise.all([
+    readdir(parentImages).then((names) => new Set(names)),
+    readAgain && mkdir(maps, { recursive: true, mode: 0o700 }),
+  ]);
   const ahead = new ComparedAhead(checkpoints, comparer);
   const changes = new Map<string, Changes>();
   let failure: { error: unknown } | undefined;
@@ -90,14 +113,15 @@ export async function shipChanges(
     return found;
   };
   const [patched, added] = [new Map<string, BlobInfo>(Object.entries(parent.pages)), new Map<string, BlobInfo>()];
+  const inArchive: Beside['inArchive'] = [];
   let bytes = 0;
   const progressOf = progressByPart(flow);
   const send = async (name: string, stop: AbortSignal) => {
     const found = changesOf(name);
     await using files = new AsyncDisposableStack();
     const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
-    const upload = async (ranges: Ranges, what: string, patch?: string) => {
-      const source = new RangesOfFile(join(images, name), ranges, comparer, found.known.promise);
+    const rangesOf = (ranges: Ranges) => new RangesOfFile(join(images, name), ranges, comparer, found.known.promise);
+    const upload = async (source: RangesOfFile, what: string, patch?: string) => {
       const options = { signal: stop, pace: flow.pace, onProgress: progressOf(`${name}, ${what}`), ...(patch !== undefined && { patch }) };
       const sent = await client.uploadAppended(repository, source, options);
       bytes += sent.size;
@@ -107,12 +131,17 @@ export async function shipChanges(
       const base = await found.patched.promise;
       const before = base === undefined ? undefined : parent.pages[base];
       if (base === undefined || !before) return;
-      const { digest } = await upload(found.changed, 'changed', before.digest);
+      const { digest } = await upload(rangesOf(found.changed), 'changed', before.digest);
       patched.set(base, { digest, size: before.size });
     };
     const add = async () => {
-      const { digest, size } = await upload(found.added, 'added');
-      added.set(name, { digest, size });
+      const source = rangesOf(found.added);
+      if ((await source.available(mostInArchive, stop)) === 0)
+        inArchive.push([name, () => contentOf(rangesOf(found.added), found.added.bytes)]);
+      else {
+        const { digest, size } = await upload(source, 'added');
+        added.set(name, { digest, size });
+      }
     };
     await together(stop, (end) => [
       // It has to be durable by the hold.
@@ -129,14 +158,17 @@ export async function shipChanges(
     await ahead.end();
     const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
     isWhole.catch(() => undefined);
-    await mkdir(maps, { recursive: true, mode: 0o700 });
-    const without = new Set((await readdir(images)).filter(isPages));
-    for (const name of await comparable(path, layers)) {
+    const names = await readdir(images);
+    const without = new Set(names.filter(isPages));
+    const theirs = await comparable;
+    for (const name of names.filter((candidate) => theirs.has(candidate))) {
       const ranges = (which: 'changed' | 'added') => (file: string) => changesOf(file)[which];
       const delta = await deltaOf(name, checkpoints, { comparer, ahead, changed: ranges('changed'), added: ranges('added') }, stop);
       const { known, patched: base } = changesOf(delta.pages);
       base.resolve(delta.patched);
-      await writeFile(join(maps, name), await delta.pagemap, { mode: 0o600 });
+      const map = await delta.pagemap;
+      if (readAgain) await writeFile(join(maps, name), map, { mode: 0o600 });
+      else inArchive.push([name, map]);
       await isWhole;
       known.resolve();
       without.delete(delta.pages);
@@ -159,15 +191,14 @@ export async function shipChanges(
     }
   };
   await together(signal, (stop) => [eachFileOfMemory(images, whole, stop, send), comparing(stop)]);
-  return { own: added, parent: patched, bytes };
+  return { own: added, parent: patched, inArchive, bytes };
 }
 
-/** The page maps of a dump that say what changed since the last: those of processes that were there all the time. */
-async function comparable(path: string, layers: WarmLayer[]): Promise<string[]> {
+async function comparableIn(layers: WarmLayer[]): Promise<ReadonlySet<string>> {
   const [first, last] = [layers[0], layers.at(-1)];
-  if (!first || !last) return [];
+  if (!first || !last) return new Set();
   const maps = [join(first.path, mapsDirectory), join(last.path, mapsDirectory), join(last.path, imagesDirectory)];
-  const [names = [], ...others] = await Promise.all([join(path, imagesDirectory), ...maps].map((directory) => readdir(directory)));
+  const [names = [], ...others] = await Promise.all(maps.map((directory) => readdir(directory)));
   const inAll = names.filter((name) => isProcessMap(name) && others.every((there) => there.includes(name)));
   // Processes whose memory was the same have one file on the destination: to write into it for one would take it from the other.
   const digests = Object.values(last.pages).map(({ digest }) => digest);
@@ -177,7 +208,14 @@ async function comparable(path: string, layers: WarmLayer[]): Promise<string[]> 
     return digests.filter((each) => each === digest).length === 1;
   };
   const isOwn = await Promise.all(inAll.map(own));
-  return inAll.filter((_, index) => isOwn[index]);
+  return new Set(inAll.filter((_, index) => isOwn[index]));
+}
+
+async function contentOf(source: RangesOfFile, bytes: number): Promise<Buffer> {
+  const content = Buffer.alloc(bytes);
+  const read = await source.read(content, 0);
+  if (read < bytes) throw new ArchiveError('truncated', `a file of memory has ${bytes - read} bytes less than a moment ago`);
+  return content;
 }
 
 /** What CRIU wrote of memory. Bytes. */
@@ -192,41 +230,39 @@ export async function memoryOf(path: string): Promise<number> {
  *
  * @param pages need not be known before the rest has been read
  * @param contentDirectory where the destination keeps blobs, by the hexadecimal digits of their digests
- * @param layers what was sent ahead
  */
 export async function packWithoutPages(
   directory: string,
   pages: Promise<Beside>,
   contentDirectory: string,
-  layers: WarmLayer[] = [],
+  { layers, comparable }: Ahead = aheadOf([]),
 ): Promise<Readable> {
   // It may fail before it is waited for.
   pages.catch(() => undefined);
-  const compared = new Set(await comparable(directory, layers));
+  const compared = await comparable;
   const without = (name: string) => {
     const image = name.startsWith(`${imagesDirectory}/`) ? name.slice(imagesDirectory.length + 1) : '';
     return isPages(image) || compared.has(image) || name === mapsDirectory || name.startsWith(`${mapsDirectory}/`);
   };
-  return packCheckpoint(directory, { without, added: addedFiles(directory, pages, contentDirectory, layers[0]) });
+  return packCheckpoint(directory, { without, added: addedFiles(pages, contentDirectory, layers[0]) });
 }
 
 async function* addedFiles(
-  directory: string,
   pages: Promise<Beside>,
   contentDirectory: string,
   layout: WarmLayer | undefined,
 ): AsyncGenerator<[string, Buffer | string]> {
-  const { own, parent } = await pages;
+  const laidOut = layout ? mapsIn(join(layout.path, mapsDirectory)) : Promise.resolve([]);
+  laidOut.catch(() => undefined);
+  const { own, parent, inArchive } = await pages;
   const linksTo = (files: Pages, under: string) =>
     [...files].map(([name, { digest }]) => `${under}${name} ${join(contentDirectory, digest.replace('sha256:', ''))}`);
   const links = [...linksTo(own, ''), ...linksTo(parent, 'parent/')];
-  if (layout) {
-    for (const [name, map] of await mapsIn(join(directory, mapsDirectory))) yield [`${imagesDirectory}/${name}`, map];
-    for (const [name, map] of await mapsIn(join(layout.path, mapsDirectory))) {
-      const kept = `podferry.parent.${name}`;
-      yield [`${imagesDirectory}/${kept}`, map];
-      links.push(`parent/${name} ${kept}`);
-    }
+  for (const [name, content] of inArchive) yield [`${imagesDirectory}/${name}`, typeof content === 'function' ? await content() : content];
+  for (const [name, map] of await laidOut) {
+    const kept = `podferry.parent.${name}`;
+    yield [`${imagesDirectory}/${kept}`, map];
+    links.push(`parent/${name} ${kept}`);
   }
   yield [`${imagesDirectory}/${linksFile}`, links.map((line) => `${line}\n`).join('')];
 }

@@ -22,7 +22,7 @@ import { bulkHighWaterMark } from '../util/hashing.ts';
 import { paced } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import type { PackedVolume } from './kept-volumes.ts';
-import { type Beside, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
+import { type Ahead, aheadOf, type Beside, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
 import { type PagesRoute, progressByPart, shipPages } from './ship-directory.ts';
 import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
@@ -103,14 +103,14 @@ export class Shipper {
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
       const isDirectory = (await stat(path)).isDirectory();
       const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? true);
-      const ahead = beside ? layers : [];
+      const ahead = aheadOf(beside ? layers : []);
       const open = async (pages: Promise<Beside>) => {
         await whole;
         if (beside) return packWithoutPages(path, pages, contentDirectory, ahead);
         return isDirectory ? packCheckpoint(path) : createReadStream(path, { highWaterMark: bulkHighWaterMark });
       };
       // What was shipped in another way cannot be compared.
-      const comparable = before && (before.beside ?? false) === beside && !before.incremental ? before : undefined;
+      const same = before && (before.beside ?? false) === beside && !before.incremental ? before : undefined;
       const progress = progressByPart(flow);
       const { promise: pages, ...known } = Promise.withResolvers<Beside>();
       const pagesBeside = pages.then(allOf);
@@ -134,7 +134,7 @@ export class Shipper {
           rewrite: {
             ...rewritten(request, container),
             ...(beside ? { pagesBeside } : {}),
-            ...(comparable?.checksum === undefined ? {} : { checksum: comparable.checksum }),
+            ...(same?.checksum === undefined ? {} : { checksum: same.checksum }),
           },
           container,
         });
@@ -144,7 +144,7 @@ export class Shipper {
         ...archive,
         bytes: bytes + archive.bytes,
         ...(beside ? { beside } : {}),
-        ...(ahead.length > 0 ? { incremental: true } : {}),
+        ...(ahead.layers.length > 0 ? { incremental: true } : {}),
       };
     });
   }
@@ -160,7 +160,7 @@ export class Shipper {
     return this.#along(request, signal, async ({ client, memory = client, repository }) => {
       // It is there, then, when the pod stands still and waits for it.
       this.#comparer();
-      const { own, parent, bytes } = await shipNew(path, whole, layers, () => this.#comparer(), {
+      const { own, parent, bytes } = await shipNew(path, whole, aheadOf(layers), () => this.#comparer(), {
         client: memory,
         repository: repository(container),
         flow,
@@ -276,8 +276,12 @@ export class Shipper {
       new RegistryClient({ registry, scheme: 'https', ca, clientCert: cert, clientKey: key, servername: tlsNames.agent, signal });
     const route = { repository: (part: string) => `${token}/${part}` };
     return using(clientOf(address), (client) => {
+      connect(client, signal);
       if (memoryPort === undefined) return work({ ...route, client });
-      return using(clientOf(address.replace(/:\d+$/, `:${memoryPort}`)), (memory) => work({ ...route, client, memory }));
+      return using(clientOf(address.replace(/:\d+$/, `:${memoryPort}`)), (memory) => {
+        connect(memory, signal);
+        return work({ ...route, client, memory });
+      });
     });
   }
 
@@ -304,20 +308,26 @@ export class Shipper {
   }
 }
 
+/** The handshakes are over, then, when there is something to be sent: with CRIU at work on the same cores they take up to 80 ms. */
+function connect(client: RegistryClient, signal: AbortSignal): void {
+  // Whoever sends something hears of what is wrong.
+  client.ping({ signal }).catch(() => undefined);
+}
+
 /** All of a dump's memory while CRIU writes it, or, where some was sent ahead, what changed since. */
 async function shipNew(
   path: string,
   whole: Promise<void>,
-  layers: WarmLayer[],
+  ahead: Ahead,
   comparer: () => PageComparer,
   route: PagesRoute,
 ): Promise<Beside & { bytes: number }> {
-  if (layers.length > 0) return shipChanges(path, layers, whole, comparer(), route);
+  if (ahead.layers.length > 0) return shipChanges(path, ahead, whole, comparer(), route);
   const own = await shipPages(path, whole, route);
-  return { own, parent: new Map(), bytes: pagesSize(own) };
+  return { own, parent: new Map(), inArchive: [], bytes: pagesSize(own) };
 }
 
-const nothingBeside = { own: new Map(), parent: new Map(), bytes: 0 } satisfies Beside & { bytes: number };
+const nothingBeside = { own: new Map(), parent: new Map(), inArchive: [], bytes: 0 } satisfies Beside & { bytes: number };
 
 /** For the checksum of an archive. */
 function allOf({ own, parent }: Beside): Pages {

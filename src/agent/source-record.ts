@@ -86,6 +86,8 @@ export interface Flow {
 export interface WorkHooks {
   /** Resolves when the record, as it is now, would survive a power cut. */
   save(): Promise<void>;
+  /** The record, as it is now, is written soon. After a crash before that the one before it is what there is. */
+  saveLater(): void;
   /** Bytes of a part that have passed so far. */
   progress(part: string, bytes: number): void;
   /** Bytes of a part that were sent ahead so far, while the pod runs. */

@@ -56,17 +56,25 @@ export class SourceWork {
 
   /** @throws StepError */
   async run(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
-    /** A step on the way is done, unless the way was given up meanwhile. */
-    const reach = async (state: SourceState) => {
+    const enter = (state: SourceState) => {
       signal.throwIfAborted();
       record.state = state;
-      await hooks.save();
+    };
+    /** A step on the way is done, unless the way was given up meanwhile. */
+    const reach = (state: SourceState) => {
+      enter(state);
+      return hooks.save();
+    };
+    /** The same, where an earlier step's record would do: what comes next need not wait for the disk. */
+    const pass = (state: SourceState) => {
+      enter(state);
+      hooks.saveLater();
     };
     for (let tries = 1; ; tries++) {
       await step('freeze', async () => {
         if (record.state !== 'Freezing') return this.assertFrozen(record, signal);
         await this.#freeze(uid, record, hooks, signal);
-        await reach('Frozen');
+        pass('Frozen');
       });
       try {
         const checkpointed = () => {
@@ -81,7 +89,7 @@ export class SourceWork {
         await step('freeze', () => this.#thaw(uid, record, reach, signal));
       }
     }
-    await reach('Shipped');
+    pass('Shipped');
   }
 
   /**

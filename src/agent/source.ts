@@ -291,6 +291,14 @@ export class SourceKeeper {
   #hooks(uid: string, entry: Entry): WorkHooks {
     return {
       save: () => this.#save(uid, entry),
+      saveLater: () => {
+        this.#records
+          .write(uid, entry.record)
+          .catch((error: unknown) =>
+            this.#log.warn({ migration: uid, error: messageOf(error) }, 'the record could not be written; what rests on it will say so'),
+          );
+        this.#told(uid, entry);
+      },
       progress: (part, bytes) => this.#progress(uid, entry, entry.sent, part, bytes),
       ahead: (part, bytes) => this.#progress(uid, entry, entry.ahead, part, bytes),
       frozen: () => this.#armLease(uid, entry),
@@ -456,8 +464,12 @@ export class SourceKeeper {
   }
 
   async #save(uid: string, entry: Entry): Promise<void> {
+    await this.#records.write(uid, entry.record);
+    this.#told(uid, entry);
+  }
+
+  #told(uid: string, entry: Entry): void {
     const { record } = entry;
-    await this.#records.write(uid, record);
     // Nobody has to do anything about these, and each look of the controller's takes something from a node whose pod stands still.
     const isUnderWay = record.state === 'Freezing' || record.state === 'Frozen' || record.state === 'Checkpointed';
     if (!isUnderWay) this.#changed(uid, entry);

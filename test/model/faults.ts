@@ -2,7 +2,7 @@ import { deleteMigration } from './api-server.ts';
 import { type ControllerOptions, crashAgent, lostAnswers, lostLeads } from './controller.ts';
 import { hasCopy } from './copies.ts';
 import { forcedDeletions, impatience, peopleSteps } from './owner.ts';
-import { checkpointFailures } from './source-agent.ts';
+import { checkpointFailures, crashSourceUnwritten } from './source-agent.ts';
 import { isStalled, statusAt } from './statuses.ts';
 import { webhookFailures } from './webhook.ts';
 import {
@@ -74,9 +74,7 @@ function nodeFaults(world: World, kinds: ReadonlySet<Fault>): Step[] {
     const { power, net, agent } = world.nodes[node];
     if (!power) return [];
     return [
-      ...(kinds.has('agentCrash') && agent
-        ? [{ label: `fault: the agent on node ${node} crashes`, world: withNode(crashAgent(world, node), node, { agent: false }) }]
-        : []),
+      ...(kinds.has('agentCrash') && agent ? crashes(world, node) : []),
       ...(kinds.has('partition') && net ? [{ label: `fault: node ${node} is cut off`, world: withNode(world, node, { net: false }) }] : []),
       ...(kinds.has('off') ? [{ label: `fault: node ${node} is off for good`, world: powerOff(world, node) }] : []),
     ];
@@ -97,8 +95,17 @@ function restoreFailures(world: World): Step[] {
   });
 }
 
+function crashes(world: World, node: Node): Step[] {
+  const label = `fault: the agent on node ${node} crashes`;
+  const unwritten = node === origin ? world.migs.flatMap((_mig, m) => crashSourceUnwritten(world, m) ?? []) : [];
+  return [
+    { label, world: withNode(crashAgent(world, node), node, { agent: false }) },
+    ...unwritten.map((lost) => ({ label: `${label} before its last step is on the disk`, world: withNode(lost, node, { agent: false }) })),
+  ];
+}
+
 /** A restored process ends by itself, and its kubelet starts the container once more. */
-function crashes(world: World): Step[] {
+function programCrashes(world: World): Step[] {
   return world.procs.flatMap((process) => {
     if (process.mem !== 'cp' || process.st !== 'run') return [];
     const ended = removeProcess(world, process.uid);
@@ -147,7 +154,7 @@ export function faultSteps(options: ControllerOptions, kinds: ReadonlySet<Fault>
     ...nodeFaults(world, kinds),
     ...(kinds.has('restore') ? restoreFailures(world) : []),
     ...(kinds.has('checkpoint') ? checkpointFailures(world) : []),
-    ...(kinds.has('crash') ? crashes(world) : []),
+    ...(kinds.has('crash') ? programCrashes(world) : []),
     ...(kinds.has('lost') ? losses(world) : []),
     ...(kinds.has('people') ? peopleSteps(world) : []),
     ...(kinds.has('force') ? forcedDeletions(world) : []),

@@ -83,6 +83,13 @@ export function crashSource(world: World, m: number): World {
   return withSource(world, m, { pushed: false, returning: '' });
 }
 
+/** The same, where its last step was not on the disk yet: nobody waits for these two to be. */
+export function crashSourceUnwritten(world: World, m: number): World | undefined {
+  const before = { Frozen: 'Freezing', Shipped: 'Checkpointed' } as const;
+  const st = migrationOf(world, m).source?.st;
+  return st === 'Frozen' || st === 'Shipped' ? withSource(crashSource(world, m), m, { st: before[st] }) : undefined;
+}
+
 /** What was archived goes, and is written down as gone, before the processes go on. */
 function thaws(world: World, m: number): World {
   const { source } = migrationOf(world, m);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
-import { keepMaps, packWithoutPages, shipChanges } from '../../../src/agent/ship-changes.ts';
+import { aheadOf, keepMaps, packWithoutPages, shipChanges } from '../../../src/agent/ship-changes.ts';
 import { type PagesRoute, shipPages } from '../../../src/agent/ship-directory.ts';
 import type { WarmLayer } from '../../../src/agent/source-record.ts';
 import { PageComparer } from '../../../src/archive/page-comparer.ts';
@@ -65,7 +65,7 @@ async function start() {
   /** A round: what there is after it. */
   const round = async (path: string, layers: WarmLayer[]): Promise<WarmLayer> => {
     if (layers.length > 0) {
-      const { parent, bytes } = await shipChanges(path, layers, whole, comparer, route(true));
+      const { parent, bytes } = await shipChanges(path, aheadOf(layers), whole, comparer, route(true));
       return { path, pages: Object.fromEntries(parent), bytes, memory: 0 };
     }
     const pages = await shipPages(path, whole, route(true));
@@ -73,8 +73,8 @@ async function start() {
     return { path, pages: Object.fromEntries(pages), bytes: 0, memory: 0 };
   };
   const freeze = async (path: string, layers: WarmLayer[]) => {
-    const sent = await shipChanges(path, layers, whole, comparer, route(false));
-    const archive = await buffer(await packWithoutPages(path, Promise.resolve(sent), '/content', layers));
+    const sent = await shipChanges(path, aheadOf(layers), whole, comparer, route(false));
+    const archive = await buffer(await packWithoutPages(path, Promise.resolve(sent), '/content', aheadOf(layers)));
     return { ...sent, images: await imagesOf(archive) };
   };
   return { store, round, freeze };
@@ -102,7 +102,8 @@ async function restored(images: Map<string, Buffer>, store: BlobStore, pid: numb
       .filter((line) => line !== '')
       .map((line) => line.split(' ') as [string, string]),
   );
-  const blob = (name: string) => buffer(store.read(`sha256:${links.get(name)?.replace('/content/', '')}`));
+  // In the archive itself, or where that says.
+  const blob = async (name: string) => images.get(name) ?? buffer(store.read(`sha256:${links.get(name)?.replace('/content/', '')}`));
   const read = async (under: string, map: Buffer): Promise<(index: number) => Buffer> => {
     const { id, runs } = readPagemap(map, 'x');
     const kept = images.get(links.get(`parent/pagemap-${pid}.img`) ?? 'none');
@@ -181,8 +182,22 @@ test('only what changed travels, and what there is no place for waits for the fr
   expect(layers[1]?.bytes).toBe(page);
   memory[4] = randomBytes(page);
   const { bytes, own, images } = await freeze(dump(container), layers);
-  expect(bytes).toBe(2 * page);
-  expect([...own.values()].map(({ size }) => size)).toEqual([page]);
+  expect(bytes).toBe(page);
+  // So little goes in the archive.
+  expect([...own]).toEqual([]);
+  expect(images.get('pages-1.img')).toEqual(memory[25]);
+  await expectSame(images, store, container);
+});
+
+test('much memory that is new goes beside the archive', async () => {
+  const { store, round, freeze } = await start();
+  const memory: Memory = [randomBytes(page)];
+  const container = new Map([[1, memory]]);
+  const layers = [await round(dump(container), [])];
+  for (let index = 1; index <= 257; index++) memory[index] = randomBytes(page);
+  const { bytes, own, images } = await freeze(dump(container), layers);
+  expect([bytes, ...[...own.values()].map(({ size }) => size)]).toEqual([257 * page, 257 * page]);
+  expect(images.has('pages-1.img')).toBe(false);
   await expectSame(images, store, container);
 });
 
@@ -203,5 +218,7 @@ test('a dump that fails ends it, with its error', async () => {
   const failing = Promise.reject(new Error('CRIU gave up'));
   failing.catch(() => undefined);
   const signal = new AbortController().signal;
-  await expect(shipChanges(dump(container), layers, failing, comparer, { ...route, client, signal })).rejects.toThrow('CRIU gave up');
+  await expect(shipChanges(dump(container), aheadOf(layers), failing, comparer, { ...route, client, signal })).rejects.toThrow(
+    'CRIU gave up',
+  );
 });

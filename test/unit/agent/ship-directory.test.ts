@@ -14,7 +14,7 @@ const cleanup = new Cleanup();
 afterEach(() => cleanup.run());
 
 /** Memory of a pod of which nothing was sent ahead. */
-const alone = (own: Pages) => ({ own, parent: new Map() });
+const alone = (own: Pages) => ({ own, parent: new Map(), inArchive: [] });
 
 /** Takes blobs, and remembers them. */
 class FakeClient {

@@ -190,7 +190,10 @@ describe('an action that fails ends the round', () => {
     const manifest = { metadata: { name: sourcePod.metadata.name }, spec: sourcePod.spec };
     const source = { name: sourcePod.metadata.name, uid: sourcePod.metadata.uid ?? '', nodeName: 'node-a', manifest };
     const status = { source, switchKind: 'Recreate', target: { nodeName: 'node-b', name: source.name } } as const;
-    expect(await failing(statusAt('Switching', status), () => ({ sourcePod, targetPod: sourcePod }))).toEqual(['write Switching', 'deletePod']);
+    expect(await failing(statusAt('Switching', status), () => ({ sourcePod, targetPod: sourcePod }))).toEqual([
+      'write Switching',
+      'deletePod',
+    ]);
   });
 });
 

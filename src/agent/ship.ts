@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { tlsNames } from '../api/agent.ts';
@@ -137,6 +137,10 @@ export class Shipper {
             ...(same?.checksum === undefined ? {} : { checksum: same.checksum }),
           },
           container,
+        }).catch(async (error: unknown) => {
+          // What the dump failed with is more to the point.
+          await whole;
+          throw error;
         });
         return [sending.then((sent) => sent.bytes), pushing];
       });
@@ -352,7 +356,9 @@ async function pushArchive(
     signal,
   }: Omit<PagesRoute, 'client' | 'readAgain'> & { open: () => Promise<Readable>; rewrite: RewriteOptions; container: string },
 ): Promise<Shipped> {
-  const { output, summary } = rewriteArchive(await open(), { ...rewrite, signal });
+  // The upload is begun, then, when there is something to be sent.
+  const archive = Readable.from(opened(open), { objectMode: false, highWaterMark: bulkHighWaterMark });
+  const { output, summary } = rewriteArchive(archive, { ...rewrite, signal });
   const pushed = await pushCheckpointImage(client, {
     repository,
     tag: restoreTag,
@@ -362,6 +368,10 @@ async function pushArchive(
     signal,
   });
   return { digest: pushed.manifestDigest, bytes: pushed.layerBytes, checksum: (await summary).checksum };
+}
+
+async function* opened(open: () => Promise<Readable>): AsyncGenerator<Buffer> {
+  yield* await open();
 }
 
 /** The images of a migration: one a container, and one for the volumes. */

@@ -301,7 +301,13 @@ export class SourceKeeper {
       },
       progress: (part, bytes) => this.#progress(uid, entry, entry.sent, part, bytes),
       ahead: (part, bytes) => this.#progress(uid, entry, entry.ahead, part, bytes),
-      frozen: () => this.#armLease(uid, entry),
+      frozen: () => {
+        this.#armLease(uid, entry);
+        // What comes in the next moments is not worth a look: with little memory all is over by then.
+        entry.lastNotified = this.#ports.now();
+        clearTimeout(entry.telling);
+        delete entry.telling;
+      },
       note: (message) => this.#log.warn({ migration: uid, pod: entry.record.request.pod }, message),
       pace: entry.pace,
     };

@@ -15,6 +15,7 @@ import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import { type RegistryOptions, Transport, type TransportResponse } from './transport.ts';
 import { checksumHeader, pagesHeader, patchableHeader, patchHeader, placesHeader, uploadDigestHeader } from './upload-headers.ts';
+import { encodePatch, patchType, smallPatchBytes } from './whole-patch.ts';
 
 export type { RegistryOptions } from './transport.ts';
 
@@ -201,10 +202,15 @@ export class RegistryClient {
     const { pace, onProgress: passed, patch, patchable } = options;
     const signal = options.signal ?? new AbortController().signal;
     const reader = new AppendedReader(source);
-    const begun = await this.#postUpload(repository, options, {
-      ...(patchable && { [patchableHeader]: '1' }),
-      ...(patch !== undefined && { [patchHeader]: checkDigest(patch) }),
-    });
+    const small = patch === undefined ? undefined : await reader.rest(smallPatchBytes, options.signal);
+    const begun =
+      patch !== undefined && small !== undefined
+        ? await this.#patchAtOnce(repository, source, small, { ...options, signal, patch })
+        : await this.#postUpload(repository, options, {
+            ...(patchable && { [patchableHeader]: '1' }),
+            ...(patch !== undefined && { [patchHeader]: checkDigest(patch) }),
+          });
+    if ('digest' in begun) return begun;
     let session = this.#location(begun, begun.url);
     if (patch !== undefined && begun.headers[patchHeader] !== patch) {
       await this.#cancelUpload(repository, session);
@@ -262,6 +268,53 @@ export class RegistryClient {
     const patched = { headers: { ...headers, [placesHeader]: places }, stored };
     await this.#completeUpload(repository, session, info, undefined, { ...options, ...patched });
     return { ...info, digest: stored, wire };
+  }
+
+  /**
+   * All of a small patch in the request that begins it: a round trip instead of four, while a pod stands still.
+   *
+   * @param length of the content, bytes
+   * @returns the answer, where the registry knows no such requests and has begun an upload
+   */
+  async #patchAtOnce(
+    repository: string,
+    source: AppendedSource,
+    length: number,
+    { patch, pace, onProgress: passed, signal }: AppendedOptions & { patch: string; signal: AbortSignal },
+  ): Promise<(BlobInfo & { crc32: number; wire: number }) | TransportResponse> {
+    const doing = `patching blob ${checkDigest(patch)} of ${repository}`;
+    const reader = new AppendedReader(source);
+    const sender = new PageSender(reader, { accepts: ['zstd', 'gzip'], link: this.#link, pace, passed, signal });
+    const frames: Buffer[] = [];
+    // Pieces are only lent.
+    if (length > 0) for await (const piece of sender.segment(length).body) frames.push(Buffer.from(piece));
+    const places = placesOf(source, 0, length);
+    const body = encodePatch({ places, length, frames: Buffer.concat(frames) });
+    const request = {
+      target: uploadsPath(repository),
+      doing,
+      scopes: [push(repository)],
+      expect: [201, 202],
+      headers: { 'content-type': patchType, 'content-length': String(body.length), [patchHeader]: patch },
+      body,
+      signal,
+      headersMs: this.#commitMs,
+    };
+    let response: TransportResponse;
+    for (let failures = 0; ; ) {
+      try {
+        response = await this.#transport.send({ ...request, method: 'POST' });
+        break;
+      } catch (error) {
+        if (!(error instanceof ImageError) || error.code !== 'unreachable' || ++failures > resumes) throw error;
+        await sleep(failures * resumeMs, undefined, { signal });
+      }
+    }
+    await response.body.dump();
+    if (response.statusCode === 202) return response;
+    const digest = patchedDigest(patch, String(response.headers[uploadDigestHeader]), places.digest());
+    this.#sameDigest(response, digest, doing);
+    return { digest, size: length, crc32: reader.crc32, wire: sender.wire };
   }
 
   /** What of an upload has arrived. */

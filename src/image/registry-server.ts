@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { pipeline, type Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { isAbort, messageOf } from '../util/errors.ts';
-import type { BlobUpload, Decoder } from './blob.ts';
+import type { BlobInfo, BlobUpload, Decoder } from './blob.ts';
 import type { ByteRange } from './blob-store.ts';
 import { digestOf } from './digest.ts';
 import { ImageError } from './errors.ts';
@@ -13,6 +13,7 @@ import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
 import type { Manifest } from './registry-client.ts';
 import { checksumHeader, pagesHeader, patchableHeader, patchHeader, placesHeader, uploadDigestHeader } from './upload-headers.ts';
+import { decodePatch, maxPatchBytes, patchType } from './whole-patch.ts';
 
 export type { Manifest } from './registry-client.ts';
 
@@ -238,6 +239,8 @@ class Registry {
   async #beginUpload(request: IncomingMessage, response: ServerResponse, repository: string): Promise<void> {
     const uploads = await this.#writable(repository);
     const patch = request.headers[patchHeader];
+    if (typeof patch === 'string' && request.headers['content-type'] === patchType)
+      return this.#patch(request, response, repository, uploads, patch);
     const upload = await uploads.create(repository, {
       patchable: request.headers[patchableHeader] === '1',
       patch: typeof patch === 'string' ? patch : undefined,
@@ -251,6 +254,30 @@ class Registry {
     if (digest !== null) return this.#complete(request, response, id, session, digest);
     const patching = typeof patch === 'string' && { [patchHeader]: patch };
     this.#send(request, response, 202, { ...this.#sessionHeaders(repository, id, upload), ...patching });
+  }
+
+  async #patch(
+    request: IncomingMessage,
+    response: ServerResponse,
+    repository: string,
+    uploads: RegistryUploads,
+    base: string,
+  ): Promise<void> {
+    const body = await readLimited(request, maxPatchBytes);
+    if (body === undefined) throw new Refusal(413, 'SIZE_INVALID', `a patch in one request may have at most ${maxPatchBytes} bytes`);
+    const { places, length, frames } = decodePatch(body);
+    const upload = await uploads.create(repository, { patchable: false, patch: base });
+    try {
+      upload.place?.(places);
+      await upload.append(Readable.from([frames]), { decode: (batches) => contentOfFrames(batches, length) });
+      const { digest } = upload;
+      const blob = await upload.commit({ digest, size: length, places: places.digest() });
+      await uploads.completed?.(repository, blob);
+      this.#created(request, response, repository, blob, { [uploadDigestHeader]: digest });
+    } catch (error) {
+      await upload.abort();
+      throw error;
+    }
   }
 
   async #continueUpload(request: IncomingMessage, response: ServerResponse, repository: string, id: string): Promise<void> {
@@ -311,10 +338,11 @@ class Registry {
       ...(typeof places === 'string' && { places }),
     });
     await this.#backend.uploads?.completed?.(session.repository, blob);
-    this.#send(request, response, 201, {
-      Location: `/v2/${session.repository}/blobs/${blob.digest}`,
-      'Docker-Content-Digest': blob.digest,
-    });
+    this.#created(request, response, session.repository, blob);
+  }
+
+  #created(request: IncomingMessage, response: ServerResponse, repository: string, { digest }: BlobInfo, headers = {}): void {
+    this.#send(request, response, 201, { Location: `/v2/${repository}/blobs/${digest}`, 'Docker-Content-Digest': digest, ...headers });
   }
 
   async #writable(repository: string): Promise<RegistryUploads> {

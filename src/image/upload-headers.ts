@@ -18,7 +18,8 @@ export const patchableHeader = 'x-podferry-patchable';
 /**
  * Of the POST that begins an upload: digest of a blob of the same repository that it is a patch of; of the answer too, since one that
  * does not know of patches would begin a blob. Its PATCHes with content
- * follow those of type `places.ts` that say where that belongs, and what is stored has a digest of its own (`patchedDigest`).
+ * follow those of type `places.ts` that say where that belongs, and what is stored has a digest of its own (`patchedDigest`). A small
+ * one goes in the POST itself (`whole-patch.ts`).
  */
 export const patchHeader = 'x-podferry-patch';
 

@@ -185,11 +185,12 @@ describe('the lease', () => {
 describe('held', () => {
   test('it never resumes by itself, and asks for no lease', async () => {
     const source = await startSource(cleanup);
-    await source.set('Shipped', { leaseMilliseconds: 60 });
+    // Long enough for a slow disk.
+    await source.set('Shipped', { leaseMilliseconds: 2000 });
     await source.reaches('Shipped');
     expect(await source.set('Held')).toBe('Held');
     expect((await source.written())?.state).toBe('Held');
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 2050));
     expect(source.keeper.view(uid)).toMatchObject({ state: 'Held' });
     expect(source.keeper.view(uid).leaseLeft).toBeUndefined();
     expect(await source.set('Shipped', { leaseMilliseconds: 1 })).toBe('Held');

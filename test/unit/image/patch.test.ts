@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -7,10 +8,12 @@ import fc from 'fast-check';
 import type { AppendedSource } from '../../../src/image/appended.ts';
 import type { BlobStore } from '../../../src/image/blob-store.ts';
 import { digestOf } from '../../../src/image/digest.ts';
+import { pagesType } from '../../../src/image/page-frames.ts';
 import { patchedDigest } from '../../../src/image/patch.ts';
-import { type Place, Places } from '../../../src/image/places.ts';
+import { type Place, Places, placesType } from '../../../src/image/places.ts';
 import { RegistryClient } from '../../../src/image/registry-client.ts';
 import { patchHeader } from '../../../src/image/upload-headers.ts';
+import { encodePatch, maxPatchBytes, patchType } from '../../../src/image/whole-patch.ts';
 import { breaking, growing } from './appended-fixtures.ts';
 import { Cleanup, startRegistry } from './fixtures.ts';
 
@@ -23,7 +26,7 @@ const page = 4096;
 
 async function start(wrap?: Parameters<typeof startRegistry>[1]) {
   const { registry, store, directory } = await startRegistry(cleanup, wrap);
-  return { store, directory, client: cleanup.client(new RegistryClient({ registry, scheme: 'http' })) };
+  return { registry, store, directory, client: cleanup.client(new RegistryClient({ registry, scheme: 'http' })) };
 }
 
 /** Changes of a content: at each place, so many bytes. */
@@ -151,6 +154,71 @@ test('a registry as they were before patches gets nothing written where it does 
   await expect(client.uploadAppended('a/b', source, { patch: digest })).rejects.toMatchObject({ code: 'not-found' });
   expect(readdirSync(join(directory, 'uploads'))).toEqual([]);
   expect(await verifyAgain(store, directory, digest)).toMatchObject({ digest });
+});
+
+describe('a small patch goes in one request', () => {
+  const counted = async (wrap: (request: IncomingMessage) => void) => {
+    const requests: string[] = [];
+    const started = await eight({
+      wrap: (handler) => (request, response) => {
+        requests.push(`${request.method} ${request.headers['content-type'] ?? ''}`.trim());
+        wrap(request);
+        handler(request, response);
+      },
+    });
+    requests.length = 0;
+    const { client, store, directory, content, digest } = started;
+    randomBytes(3 * page).copy(content, 2 * page);
+    content.fill(0, 7 * page);
+    const places = [
+      { at: 2 * page, length: 3 * page },
+      { at: 7 * page, length: page },
+    ];
+    const patched = await client.uploadAppended('a/b', changesOf(content, places), { patch: digest });
+    expect((await buffer(store.read(patched.digest))).equals(content)).toBe(true);
+    expect(await verifyAgain(store, directory, patched.digest)).toMatchObject({ digest: patched.digest });
+    return { ...started, requests, patched };
+  };
+
+  test('which is all', async () => {
+    const { requests, patched } = await counted(() => undefined);
+    expect(requests).toEqual([`POST ${patchType}`]);
+    // Three pages, and a head: the fourth is zeros.
+    expect(patched).toMatchObject({ size: 4 * page, wire: expect.any(Number) });
+    expect(patched.wire - 3 * page).toBeLessThan(100);
+  });
+
+  test('that is made again when the connection breaks: nothing was written', async () => {
+    let left = 2;
+    const { requests } = await counted((request) => {
+      if (request.headers['content-type'] === patchType && left-- > 0) request.once('data', () => request.socket.destroy());
+    });
+    expect(requests).toEqual(Array(3).fill(`POST ${patchType}`));
+  });
+
+  test('and in several where the registry knows no such requests', async () => {
+    const { requests } = await counted((request) => {
+      if (request.headers['content-type'] === patchType) request.headers['content-type'] = 'application/octet-stream';
+    });
+    expect(requests).toEqual([`POST ${patchType}`, `PATCH ${placesType}`, `PATCH ${pagesType}`, 'PUT']);
+  });
+
+  test('that is refused when it is cut short, or is none', async () => {
+    const { store, digest, registry } = await eight();
+    const post = (body: Buffer) =>
+      fetch(`http://${registry}/v2/a/b/blobs/uploads/`, {
+        method: 'POST',
+        body,
+        headers: { 'content-type': patchType, [patchHeader]: digest },
+      });
+    const whole = encodePatch({ places: new Places(), length: 0, frames: Buffer.alloc(0) });
+    const status = async (body: Buffer) => (await post(body)).status;
+    expect(await status(whole.subarray(0, 7))).toBe(400);
+    expect(await status(Buffer.concat([Buffer.from([16, 0, 0, 0]), Buffer.alloc(12)]))).toBe(400);
+    expect(await status(Buffer.alloc(maxPatchBytes + 1))).toBe(413);
+    expect(await store.stat(digest)).toEqual({ size: 8 * page });
+    expect(await status(whole)).toBe(201);
+  });
 });
 
 test('without the checksums of its pages it is not taken to be sound', async () => {

@@ -117,12 +117,14 @@ export async function sweepDocumentedWay(namespace: string, shell: NodeShell): P
 
 /**
  * Takes images whose names contain these words out of a node's containerd, and what the CRI calls them besides, by their
- * configuration's digest: with that alone all of their content would stay.
+ * configuration's digest: with that alone all of their content would stay. Not while a container is made of one: its snapshots would stay
+ * without the content, and containerd fetches no layer whose snapshot is there, so that the next pull would leave an image that lacks it.
  */
 export async function removeImages(node: string, words: string): Promise<void> {
   const chosen =
     'index($1, words) { print $1; gone[$3] } $1 ~ /^sha256:/ { alias[$1] = $3; next } !index($1, words) { kept[$3] } END { for (name in alias) if (alias[name] in gone && !(alias[name] in kept)) print name }';
-  const script = `ctr -n k8s.io images ls | awk -v words='${words}' '${chosen}' | xargs -r ctr -n k8s.io images rm --sync >/dev/null`;
+  const used = `ctr -n k8s.io containers ls | awk -v words='${words}' 'index($2, words) { found = 1 } END { exit !found }'`;
+  const script = `for try in $(seq 60); do ${used} || break; sleep 0.5; done; ctr -n k8s.io images ls | awk -v words='${words}' '${chosen}' | xargs -r ctr -n k8s.io images rm --sync >/dev/null`;
   await handle('node', node, 'sh', '-c', script);
 }
 

@@ -16,8 +16,13 @@ export async function writeDocument(directory: string, results: Results): Promis
 }
 
 export function markdown(results: Results): string {
-  const tables = { downtime: downtimeTable(results), growth: growth(results), usage: usageTable(results), parts: partsTables(results) };
-  return text(results, tables);
+  return text(results, {
+    downtime: downtimeTable(results),
+    growth: growth(results),
+    usage: usageTable(results),
+    parts: [partsTables(results), floorTable(results)].join('\n\n'),
+    shares: sharesTable(results),
+  });
 }
 
 /** Kinds of pods in the order in which they were measured. */
@@ -104,16 +109,20 @@ export function slopes(results: Results, from: number, to: number): Partial<Reco
 const mebibytes = (bytes: number) => `${Math.round(bytes / 2 ** 20)}`;
 const seconds = (value: number) => value.toFixed(1);
 
-/** In a sentence. Empty when those sizes were not measured. */
 function growth(results: Results): string {
-  const [from, to] = [64, 1024];
+  return [1024, 4096].map((to) => growthTo(results, to)).join('');
+}
+
+/** In a sentence. Empty when those sizes were not measured. */
+function growthTo(results: Results, to: number): string {
+  const from = 64;
   const { documented, cold, podferry, floor } = slopes(results, from, to);
   if (!documented || !podferry || !floor) return '';
-  const each = (value: number) => `${value.toFixed(2)} ms`;
+  const each = (value: number) => `${value.toFixed(2)} ms (${(value / floor).toFixed(2)} of the floor's)`;
   const words = [
     `podferry ${each(podferry)}`,
     ...(cold ? [`cold ${each(cold)}`] : []),
-    `the floor ${each(floor)}`,
+    `the floor ${floor.toFixed(2)} ms`,
     `the documented way ${each(documented)}`,
   ];
   return `A MiB more of random memory costs, from ${sizeName(from)} to ${sizeName(to)}: ${words.join(', ')}.\n\n`;
@@ -189,6 +198,38 @@ function partsTables(results: Results): string {
       return table([`${way}: part`, ...cells.map((cell) => sizeName(cell.mebibytes))], rows);
     })
     .join('\n\n');
+}
+
+function floorTable(results: Results): string {
+  const measured = plainCells(results).flatMap(({ mebibytes }) => {
+    const floor = floorOf(results, mebibytes);
+    return floor ? [{ mebibytes, floor }] : [];
+  });
+  const rows = (['dump', 'restore', 'plainPod'] as const).map((part) => [
+    part === 'plainPod' ? 'a plain pod' : `CRIU: ${part}`,
+    ...measured.map(({ floor }) => duration(floor[part])),
+  ]);
+  return table(['floor: part', ...measured.map(({ mebibytes }) => sizeName(mebibytes))], rows);
+}
+
+/** What of podferry's downtime is whose. */
+export function sharesTable(results: Results): string {
+  const measured = plainCells(results).flatMap((cell) => {
+    const trials = trialsOf(results, cell, 'podferry');
+    const floor = floorOf(results, cell.mebibytes);
+    if (trials.length === 0 || !floor) return [];
+    const start = medians(trials, ({ startParts }) => startParts);
+    const of = (...names: string[]) => start.reduce((sum, { name, value }) => sum + (names.includes(name) ? value : 0), 0);
+    const whole = median(trials.map(({ downtime }) => downtime));
+    const [dump, restore, kubernetes] = [Math.min(floor.dump, whole), of('start'), of('sandbox', 'create', 'rest')];
+    const shares = [dump, restore, kubernetes, whole - dump - restore - kubernetes].map((part) => `${Math.round((100 * part) / whole)} %`);
+    return [{ size: sizeName(cell.mebibytes), shares }];
+  });
+  const names = ["CRIU's dump alone", "start: start (CRIU's restore)", 'start: sandbox, create, rest (Kubernetes, runtime)', "podferry's own"];
+  return table(
+    ["share of podferry's downtime", ...measured.map(({ size }) => size)],
+    names.map((name, index) => [name, ...measured.map(({ shares }) => shares[index] as string)]),
+  );
 }
 
 export function downtimePlot(results: Results): string {

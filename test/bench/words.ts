@@ -1,7 +1,7 @@
 import type { Results } from './results.ts';
 
 /** What docs/performance.md says around its figures. */
-export function text(results: Results, tables: { downtime: string; growth: string; usage: string; parts: string }): string {
+export function text(results: Results, tables: { downtime: string; growth: string; usage: string; parts: string; shares: string }): string {
   const { machine, skipped, failures, runs = [results] } = results;
   const minutes = Math.round(runs.reduce((sum, { begun, ended }) => sum + Date.parse(ended) - Date.parse(begun), 0) / 60_000);
   const [days, commits] = [runs.map(({ begun }) => begun.slice(0, 10)), runs.map(({ commit }) => commit)].map((each) =>
@@ -31,7 +31,7 @@ ${tables.growth}Medians, and in brackets the least and the most; where one numbe
   without its own configuration of registries, so the base images are served to both ways by a second registry, without a password, at \`localhost\`; with the lab's own
   registry this way fails. It also profits from the options for open connections in \`/etc/criu/runc.conf\`, which podferry's agent has written.
 - **podferry**: a Migration with nothing set but the destination; memory is sent ahead where it finds that to pay by the rates that it has measured. **cold**:
-  the same with \`warmRounds: 0\`, from 256 MiB on.
+  the same with \`warmRounds: 0\`.
 - **Floor**: what is left when nothing but the work itself is done, measured in the same run: CRIU writes the paused task's memory to the disk
   (\`ctr tasks checkpoint --image-path\`), runc restores it from there, and a plain pod of which the image is present is created and answers.
   They are added up as if they could not overlap.
@@ -47,6 +47,17 @@ target created. start: from the target's creation to its first answer, of which 
 ("rest": kubelet, API server and what the client needs to see it).
 
 ${tables.parts}
+
+${tables.shares}
+
+"podferry's own" has what the dump takes longer than alone (comparing with what was sent ahead, and memory that is not at hand), what is left to be sent, the
+hold, the switch and the pull. What cannot be taken without patching CRIU, the runtime or Kubernetes:
+
+- **The dump**: CRIU has the kernel copy each page into a pipe and from there into the page cache. runc can stream, pre-dump and serve pages (\`--page-server\`,
+  \`--pre-dump\`, \`--lazy-pages\`), but containerd's shim passes none of these on (its checkpoint options: images, log, a few flags).
+- **The restore**: CRIU reads all memory before the process goes on, into new pages; lazily it could go on at once, but the shim does not start a page server.
+  Files are hard links (\`src/agent/criu-hook.ts\`), so the runtime copies nothing of them.
+- **The sandbox**: the kubelet makes it when it sees the target pod, which cannot be there before the switch: its name is the source's, or its owner makes it then.
 
 ## What it costs
 

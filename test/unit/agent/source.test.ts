@@ -131,7 +131,7 @@ describe('bytes per second', () => {
 describe('the lease', () => {
   test('runs out: the pod is resumed, with the reason, and its archives are worth nothing', async () => {
     const source = await startSource(cleanup);
-    await source.set('Shipped', { leaseMilliseconds: 500, volumes });
+    await source.set('Shipped', { leaseMilliseconds: 1500, volumes });
     await source.reaches('Shipped');
     await source.resumed();
     expect(source.archives()).toEqual([]);
@@ -173,9 +173,10 @@ describe('the lease', () => {
 
   test('is renewed by every request', async () => {
     const source = await startSource(cleanup);
-    const end = Date.now() + 300;
+    // A renewal counts when it is on the disk, and that may take its time.
+    const end = Date.now() + 2200;
     while (Date.now() < end) {
-      await source.set('Shipped', { leaseMilliseconds: 150 });
+      await source.set('Shipped', { leaseMilliseconds: 2000 });
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     expect(source.keeper.view(uid).state).toBe('Shipped');

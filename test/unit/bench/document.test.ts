@@ -1,4 +1,4 @@
-import { downtimePlot, downtimeTable, markdown, partsPlot, slopes } from '../../bench/document.ts';
+import { downtimePlot, downtimeTable, markdown, partsPlot, sharesTable, slopes } from '../../bench/document.ts';
 import { spread } from '../../bench/plot.ts';
 import { joined, type Results, type Trial, type Way } from '../../bench/results.ts';
 import { median } from '../../bench/statistics.ts';
@@ -50,6 +50,12 @@ describe('docs/performance.md', () => {
     );
   });
 
+  it('says whose the time is', () => {
+    const rows = sharesTable(results).split('\n').slice(2);
+    expect(rows.map((row) => row.split('|').at(-2)?.trim())).toEqual(['20 %', '0 %', '50 %', '30 %']);
+    expect(markdown(results)).toContain('| CRIU: dump | 200 ms |');
+  });
+
   it('says what a MiB more costs; below the size where memory is sent ahead there is one way', () => {
     const larger = {
       ...results,
@@ -57,7 +63,9 @@ describe('docs/performance.md', () => {
       floors: [...results.floors, { mebibytes: 1024, repetition: 1, dump: 700, restore: 1000, plainPod: 500 }],
     };
     expect(slopes(larger, 64, 1024)).toEqual({ documented: 37.5, cold: 8, podferry: 4, floor: 1400 / 960 });
-    expect(markdown(larger)).toContain('podferry 4.00 ms, cold 8.00 ms, the floor 1.46 ms, the documented way 37.50 ms.');
+    expect(markdown(larger)).toContain(
+      "podferry 4.00 ms (2.74 of the floor's), cold 8.00 ms (5.49 of the floor's), the floor 1.46 ms, the documented way 37.50 ms (25.71 of the floor's).",
+    );
     expect(markdown(results)).not.toContain('A MiB more');
   });
 

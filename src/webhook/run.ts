@@ -38,9 +38,10 @@ const podIndex = 'pod';
 /**
  * Between "not ready" and closing: API servers learn late that an endpoint is gone (kubernetes/kubernetes#127335), and a
  * connection that is closed under a request makes that fail for good (an eviction, and with it the drain). All that are in use
- * (kubectl drain asks every five seconds) have been closed with an answer by then. Milliseconds.
+ * (kubectl drain asks every five seconds) have been closed with an answer by then; the others are closed half-way between two of its
+ * tries, which count from the moment when it evicted this pod as well. Milliseconds.
  */
-const lameDuck = 10_000;
+const lameDuck = 12_500;
 
 /** Runs the webhook until the signal aborts. */
 export async function runWebhook(options: WebhookProcessOptions, log: Logger, signal: AbortSignal): Promise<void> {

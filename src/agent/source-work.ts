@@ -36,6 +36,9 @@ const freezes = 3;
 /** Containers that are dumped at the same time: a dump keeps a core busy for the most part, and waits for the kernel for the rest. */
 const dumpsAtOnce = Math.max(2, availableParallelism());
 
+/** Files that are flushed at the same time: what else waits for the disk has threads left. */
+const flushesAtOnce = 4;
+
 /** What getting memory ready may take while the pod runs: milliseconds, and of all the time there is. */
 const mostAtHand = 60_000;
 const shareAtHand = 0.2;
@@ -300,7 +303,7 @@ function unlimited(): Flow {
 async function syncAll(path: string): Promise<void> {
   if (!(await stat(path)).isDirectory()) return sync(path);
   const names = await readdir(path, { recursive: true });
-  await Promise.all(['', ...names].map((name) => sync(join(path, name))));
+  await eachToItsEnd(['', ...names], flushesAtOnce, (name) => sync(join(path, name)));
 }
 
 /** Of a file, or of all files of a directory. Bytes. */

@@ -1,9 +1,9 @@
-import { open, readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Growth } from './growth.ts';
 import { LetGo, leastToLetGo } from './page-cache.ts';
 import type { PageComparer } from './page-comparer.ts';
-import { flag, isPresent, type Pagemap, PagemapEncoder, type PageRun, pageSize, readPagemap } from './pagemap.ts';
+import { flag, isPresent, loadPagemap, type Pagemap, PagemapEncoder, type PageRun, pageSize } from './pagemap.ts';
 import type { Ranges } from './ranges.ts';
 
 /**
@@ -139,13 +139,8 @@ export async function deltaOf(
   }: { comparer: PageComparer; ahead?: ComparedAhead } & Record<'changed' | 'added', (pages: string) => Ranges>,
   signal: AbortSignal,
 ): Promise<Delta> {
-  const read = async (maps: string) => readPagemap(await readFile(join(maps, name)), name);
-  const [now, before, laidOut, held] = await Promise.all([
-    read(directory),
-    read(parent),
-    read(layout),
-    last === undefined ? undefined : read(last),
-  ]);
+  const read = (maps: string) => loadPagemap(join(maps, name));
+  const [now, before, laidOut, held] = [read(directory), read(parent), read(layout), last === undefined ? undefined : read(last)];
   const pages = `pages-${now.id}.img`;
   const parentPages = `pages-${before.id}.img`;
   const known = pages === parentPages ? ahead : undefined;

@@ -1,5 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import protobuf from 'protobufjs';
 import { ArchiveError } from './errors.ts';
 
@@ -58,12 +59,22 @@ export async function pagesBytes(directory: string): Promise<Map<string, number>
   const bytes = new Map<string, number>();
   if (pageSize === undefined) return bytes;
   for (const name of (await readdir(directory)).filter((candidate) => /^pagemap-(shmem-)?[0-9]+\.img$/.test(candidate))) {
-    const { id, runs } = readPagemap(await readFile(join(directory, name)), name);
+    const { id, runs } = loadPagemap(join(directory, name));
     const pages = runs.filter(isPresent).reduce((sum, run) => sum + run.pages, 0);
     const file = `pages-${id}.img`;
     bytes.set(file, (bytes.get(file) ?? 0) + pages * pageSize);
   }
   return bytes;
+}
+
+/**
+ * Read at once: it was just written, and in the queue behind the flushing of the files beside it four of them took up to 90 ms, while a pod
+ * stands still.
+ *
+ * @throws ArchiveError `not-criu`
+ */
+export function loadPagemap(path: string): Pagemap {
+  return readPagemap(readFileSync(path), basename(path));
 }
 
 /** Messages with their lengths before them, after two magic numbers; the first is the head. @throws ArchiveError `not-criu` */

@@ -225,7 +225,12 @@ export function sharesTable(results: Results): string {
     const shares = [dump, restore, kubernetes, whole - dump - restore - kubernetes].map((part) => `${Math.round((100 * part) / whole)} %`);
     return [{ size: sizeName(cell.mebibytes), shares }];
   });
-  const names = ["CRIU's dump alone", "start: start (CRIU's restore)", 'start: sandbox, create, rest (Kubernetes, runtime)', "podferry's own"];
+  const names = [
+    "CRIU's dump alone",
+    "start: start (CRIU's restore)",
+    'start: sandbox, create, rest (Kubernetes, runtime)',
+    "podferry's own",
+  ];
   return table(
     ["share of podferry's downtime", ...measured.map(({ size }) => size)],
     names.map((name, index) => [name, ...measured.map(({ shares }) => shares[index] as string)]),

@@ -6,7 +6,7 @@ import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } fro
 import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
-import { pagesBytes, readPagemap } from '../archive/pagemap.ts';
+import { loadPagemap, pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
 import type { BlobInfo } from '../image/blob.ts';
 import { together } from '../util/together.ts';
@@ -202,13 +202,12 @@ async function comparableIn(layers: WarmLayer[]): Promise<ReadonlySet<string>> {
   const inAll = names.filter((name) => isProcessMap(name) && others.every((there) => there.includes(name)));
   // Processes whose memory was the same have one file on the destination: to write into it for one would take it from the other.
   const digests = Object.values(last.pages).map(({ digest }) => digest);
-  const own = async (name: string) => {
-    const { id } = readPagemap(await readFile(join(first.path, mapsDirectory, name)), name);
+  const isOwn = (name: string) => {
+    const { id } = loadPagemap(join(first.path, mapsDirectory, name));
     const digest = last.pages[`pages-${id}.img`]?.digest;
     return digests.filter((each) => each === digest).length === 1;
   };
-  const isOwn = await Promise.all(inAll.map(own));
-  return new Set(inAll.filter((_, index) => isOwn[index]));
+  return new Set(inAll.filter(isOwn));
 }
 
 async function contentOf(source: RangesOfFile, bytes: number): Promise<Buffer> {

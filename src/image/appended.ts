@@ -49,13 +49,8 @@ export class AppendedReader {
 
   /** All there is from the position on, if that is at most so many bytes; else undefined. Waits until one or the other is known. */
   async rest(most: number, signal: AbortSignal | undefined): Promise<number | undefined> {
-    try {
-      if ((await this.#source.available(this.#position + most, signal)) > 0) return undefined;
-      return await this.#source.available(this.#position, signal);
-    } catch (error) {
-      this.failure = { error };
-      throw error;
-    }
+    if ((await this.#source.available(this.#position + most, signal)) > 0) return undefined;
+    return this.available(signal);
   }
 
   /** Goes back to an earlier position, of which the checksum is known. */

@@ -43,9 +43,10 @@ export function switchOver(observation: Observation): Plan {
 }
 
 /** The placeholder and the source go at the same time; what is created needs the room of both. */
-function atOnce(room: Action[], [first, ...rest]: Action[]): Plan['actions'] {
-  if (first?.type !== 'createPod' && room.length > 0 && first) return [[...room, first], ...rest];
-  return [...room, ...(first ? [first] : []), ...rest];
+function atOnce(room: Action[], actions: Action[]): Plan['actions'] {
+  const [first, ...rest] = actions;
+  if (room.length === 0 || !first || first.type === 'createPod') return [...room, ...actions];
+  return [[...room, first], ...rest];
 }
 
 function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[] {

@@ -10,6 +10,7 @@ import { LinkRate } from './link-rate.ts';
 import { acceptManifests, maxManifestBytes } from './media-types.ts';
 import { PageSender } from './page-sender.ts';
 import { patchedDigest } from './patch.ts';
+import { persistently } from './persistently.ts';
 import { Places, placesType } from './places.ts';
 import { readLimited } from './read-limited.ts';
 import { isDigest, isRepository, isTag } from './reference.ts';
@@ -290,26 +291,19 @@ export class RegistryClient {
     if (length > 0) for await (const piece of sender.segment(length).body) frames.push(Buffer.from(piece));
     const places = placesOf(source, 0, length);
     const body = encodePatch({ places, length, frames: Buffer.concat(frames) });
-    const request = {
-      target: uploadsPath(repository),
-      doing,
-      scopes: [push(repository)],
-      expect: [201, 202],
-      headers: { 'content-type': patchType, 'content-length': String(body.length), [patchHeader]: patch },
-      body,
-      signal,
-      headersMs: this.#commitMs,
-    };
-    let response: TransportResponse;
-    for (let failures = 0; ; ) {
-      try {
-        response = await this.#transport.send({ ...request, method: 'POST' });
-        break;
-      } catch (error) {
-        if (!(error instanceof ImageError) || error.code !== 'unreachable' || ++failures > resumes) throw error;
-        await sleep(failures * resumeMs, undefined, { signal });
-      }
-    }
+    const response = await persistently(['unreachable'], signal, () =>
+      this.#transport.send({
+        method: 'POST',
+        target: uploadsPath(repository),
+        doing,
+        scopes: [push(repository)],
+        expect: [201, 202],
+        headers: { 'content-type': patchType, 'content-length': String(body.length), [patchHeader]: patch },
+        body,
+        signal,
+        headersMs: this.#commitMs,
+      }),
+    );
     await response.body.dump();
     if (response.statusCode === 202) return response;
     const digest = patchedDigest(patch, String(response.headers[uploadDigestHeader]), places.digest());

@@ -23,7 +23,7 @@ export interface Compared {
 /** What is asked of the thread. */
 type Asked = ({ paths: readonly [string, string]; page: number } & ({ pairs: Pairs } | Stretches)) | Gathering;
 
-/** Position and length of parts of a file, bytes, and where their content is to go, one after the other. */
+/** Position and length of parts of a file, bytes, and where their content is to go, from `bulkOffset` on one after the other. */
 export interface Gathering {
   path: string;
   parts: Float64Array;
@@ -83,6 +83,7 @@ export class PageComparer implements AsyncDisposable, PartsReader {
 
   /**
    * Reads parts of a file: with a call for each page, but without what is between them.
+   *
    * @throws Error when it cannot be read; the memory is lost then
    */
   gather(path: string, parts: Float64Array<ArrayBuffer>, memory: ArrayBuffer): Promise<Gathered> {

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import { bulkBuffer, bulkOffset } from '../util/bulk-buffer.ts';
 import type { FromPageThread, Gathering, ToPageThread } from './page-comparer.ts';
 
 /** The thread that compares pages (see `page-comparer.ts`); it loads as little as it can, since a pod waits for it. */
@@ -16,7 +17,7 @@ const windowBytes = 1024 * 1024;
 /** Pages by which it is looked for, evenly over a stretch: any of them may have changed. */
 const samples = 4;
 
-const [left, right] = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)];
+const [left, right] = [bulkBuffer(chunkBytes), bulkBuffer(chunkBytes)];
 const owner = parentPort as MessagePort;
 
 owner.on('message', (asked: ToPageThread) => {
@@ -43,7 +44,7 @@ owner.on('message', (asked: ToPageThread) => {
 
 /** @returns how many bytes there are; where the file ends, so do they */
 function gather(file: number, { parts, memory }: Gathering): number {
-  const into = new Uint8Array(memory);
+  const into = new Uint8Array(memory, bulkOffset);
   let bytes = 0;
   for (let index = 0; index < parts.length; index += 2) {
     const [position = 0, length = 0] = parts.subarray(index, index + 2);

@@ -1,3 +1,4 @@
+import { bulkOffset } from '../util/bulk-buffer.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { Growth } from './growth.ts';
 
@@ -47,6 +48,7 @@ export class Ranges {
 export interface PartsReader {
   /**
    * @param parts position and length of each, bytes
+   * @param memory is filled from `bulkOffset` on
    * @returns the memory, and how much of it was filled: fewer bytes only when the file is shorter
    */
   gather(path: string, parts: Float64Array<ArrayBuffer>, memory: ArrayBuffer): Promise<{ memory: ArrayBuffer; bytes: number }>;
@@ -63,7 +65,7 @@ export class RangesOfFile {
   readonly #growth: Growth;
   /** Where the reader is: index of a range, and position of its first byte in the whole. */
   #at = { index: 0, from: 0 };
-  #memory = new ArrayBuffer(bulkHighWaterMark);
+  #memory = new ArrayBuffer(bulkOffset + bulkHighWaterMark);
   /** What of the whole is in there. */
   #window = { start: 0, end: 0 };
 
@@ -96,14 +98,14 @@ export class RangesOfFile {
       if (from < this.#window.start || from >= this.#window.end) await this.#look(from);
       const length = Math.min(buffer.length - filled, this.#window.end - from);
       if (length <= 0) break;
-      filled += Buffer.from(this.#memory, from - this.#window.start, length).copy(buffer, filled);
+      filled += Buffer.from(this.#memory, bulkOffset + from - this.#window.start, length).copy(buffer, filled);
     }
     return filled;
   }
 
   async #look(position: number): Promise<void> {
     const parts: number[] = [];
-    this.#parts(position, this.#memory.byteLength, (start, length) => parts.push(start, length) < 2 * partsAtOnce);
+    this.#parts(position, bulkHighWaterMark, (start, length) => parts.push(start, length) < 2 * partsAtOnce);
     const { memory, bytes } = await this.#reader.gather(this.#path, Float64Array.from(parts), this.#memory);
     this.#memory = memory;
     this.#window = { start: position, end: position + bytes };

@@ -2,6 +2,7 @@ import { type BigIntStats, constants } from 'node:fs';
 import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { bulkBuffer } from '../util/bulk-buffer.ts';
 import { bulkHighWaterMark, HashingStream } from '../util/hashing.ts';
 import { ArchiveError } from './errors.ts';
 import { blockSize, displayName, encodeHeader, paddingOf } from './tar.ts';
@@ -128,7 +129,7 @@ async function* content(path: Buffer, name: string, size: number): AsyncGenerato
   if (size === 0) return;
   await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   for (let at = 0; at < size; ) {
-    const buffer = Buffer.allocUnsafeSlow(Math.min(bulkHighWaterMark, size - at));
+    const buffer = bulkBuffer(Math.min(bulkHighWaterMark, size - at));
     const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) throw new ArchiveError('io', `${displayName(name)} shrank from ${size} to ${at} bytes while it was read`);
     at += bytesRead;

@@ -4,6 +4,7 @@ import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
+import { bulkBuffer } from '../util/bulk-buffer.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import type { BlobInfo, BlobUpload, ExpectedBlob } from './blob.ts';
 import { BlobFiles, fingerprintOf, type Sum } from './blob-files.ts';
@@ -162,7 +163,7 @@ export class BlobStore {
         this.#sound.set(digest, fingerprint);
         return { digest, size: Number(found.size) };
       }
-      const buffer = Buffer.allocUnsafeSlow(bulkHighWaterMark);
+      const buffer = bulkBuffer(bulkHighWaterMark);
       for (;;) {
         options.signal?.throwIfAborted();
         const { bytesRead } = await file.read(buffer, 0, buffer.length, size);

@@ -1,3 +1,4 @@
+import { bulkBuffer } from '../util/bulk-buffer.ts';
 import type { AppendedReader } from './appended.ts';
 import { frameBytes, frameHead, frameRuns } from './page-frames.ts';
 import { pageBytes, type Run, squeezeZeroPages } from './zero-pages.ts';
@@ -16,7 +17,7 @@ const runsOfRead = frameBytes / pageBytes / 2 + 2;
  * new buffer for every frame costs about as much as sending it (zeroed pages from the kernel, and collecting them).
  */
 export class PageBuffer {
-  readonly #memory = Buffer.allocUnsafeSlow(headRoom + frameBytes);
+  readonly #memory = bulkBuffer(headRoom + frameBytes);
   #length = 0;
   runs: Run[] = [];
 

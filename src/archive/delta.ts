@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Growth } from './growth.ts';
@@ -93,7 +94,7 @@ export class ComparedAhead {
     // Nobody reads it after this, and CRIU needs memory for what it writes.
     await using parentDone = new LetGo(paths[1]);
     for (let [at, shift] = [0, 0]; ; ) {
-      const inBatches = async () => Math.floor(Math.min((await file.stat()).size, size) / batchBytes) * batchBytes;
+      const inBatches = () => Math.floor(Math.min(fstatSync(file.fd).size, size) / batchBytes) * batchBytes;
       const bytes = Math.min(await growth.beyond(at, inBatches, signal), mostAhead);
       if (bytes === 0) return;
       const count = bytes / batchBytes;

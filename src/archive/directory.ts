@@ -1,4 +1,4 @@
-import { createReadStream, lstatSync, readFileSync } from 'node:fs';
+import { createReadStream, fstatSync, lstatSync, readFileSync } from 'node:fs';
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -98,7 +98,7 @@ export class GrowingFile {
 
   /** How many bytes there are from `position` on; waits until there are any. 0: it has ended there. */
   available(position: number, signal: AbortSignal | undefined): Promise<number> {
-    return this.#growth.beyond(position, async () => (await this.#file.stat()).size, signal);
+    return this.#growth.beyond(position, () => fstatSync(this.#file.fd).size, signal);
   }
 
   /** Fills the buffer from `position` on, as far as the file goes. */
@@ -119,7 +119,7 @@ export class GrowingFile {
    */
   async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
     for (let flushed = 0; ; ) {
-      const more = await this.#growth.beyond(flushed, async () => (await this.#file.stat()).size - flushBytes, signal);
+      const more = await this.#growth.beyond(flushed, () => fstatSync(this.#file.fd).size - flushBytes, signal);
       if (more === 0) break;
       flushed += flushBytes + more;
       await this.#file.datasync();

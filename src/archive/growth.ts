@@ -19,17 +19,17 @@ export class Growth {
   /**
    * How many bytes there are from `position` on; waits until there are any. 0: it has ended there.
    *
-   * @param size of all there is now, bytes
+   * @param size of all there is now, bytes. At once: with a promise each, looking took a tenth of a core that CRIU writes on
    */
-  async beyond(position: number, size: () => number | Promise<number>, signal: AbortSignal | undefined): Promise<number> {
+  async beyond(position: number, size: () => number, signal: AbortSignal | undefined): Promise<number> {
     for (;;) {
       signal?.throwIfAborted();
       // Looked at before the size: what was appended before the end is seen after it.
       const last = this.#ended;
-      const bytes = await size();
+      const bytes = size();
       if (bytes > position) return bytes - position;
       if (last) return 0;
-      await Promise.race([sleep(lookInterval, undefined, { ...(signal && { signal }) }), this.#end]);
+      await Promise.race([sleep(lookInterval), this.#end]);
     }
   }
 }

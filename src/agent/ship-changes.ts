@@ -151,7 +151,8 @@ export async function shipChanges(
       ...(readAgain ? [] : [add()]),
     ]);
     // Not waited for: what comes next is glad of the memory.
-    if (!readAgain && (await stat(join(images, name))).size >= leastToLetGo) void new LetGo(join(images, name)).all();
+    if (readAgain || (await stat(join(images, name))).size < leastToLetGo) return;
+    for (const directory of [parentImages, images]) void new LetGo(join(directory, name)).all();
   };
   const compare = async (stop: AbortSignal) => {
     await whole;

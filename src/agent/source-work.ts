@@ -43,6 +43,9 @@ const flushesAtOnce = 4;
 const mostAtHand = 60_000;
 const shareAtHand = 0.2;
 
+/** Of that, for a dump after which an earlier one is let go of piece by piece: until the first is. Bytes. */
+const firstAtHand = 256 * 1024 * 1024;
+
 /** How long the pod goes on between two of them. Milliseconds. */
 const pauseBetween = 50;
 
@@ -149,9 +152,14 @@ export class SourceWork {
       await hooks.save();
       if (memory !== undefined) {
         const allowed = Math.min(mostAtHand, (record.request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) * shareAtHand);
-        const atHand = await this.#ports.memoryAtHand?.(memory, allowed, signal);
-        if (atHand) held.use(atHand);
-        await this.#warm.run({ uid, record, hooks, signal }, running, memory, atHand);
+        const take = async (bytes: number) => {
+          const atHand = await this.#ports.memoryAtHand?.(bytes, allowed, signal);
+          if (held.disposed) await atHand?.[Symbol.asyncDispose]();
+          return held.disposed ? undefined : atHand && held.use(atHand);
+        };
+        const atHand = await take(memory);
+        const takeMore = () => take(Math.min(memory, firstAtHand));
+        await this.#warm.run({ uid, record, hooks, signal }, running, memory, { atHand, takeMore });
       }
     }
     const wanted = await this.#running(record, signal);

@@ -18,6 +18,14 @@ interface WarmWork {
   signal: AbortSignal;
 }
 
+/** What is held for a dump: let go of when that begins. */
+interface MemoryForDumps {
+  /** For the first one, whether the pod runs on meanwhile or not. */
+  atHand: AsyncDisposable | undefined;
+  /** Takes some for the next one. Whoever gives it lets go of it when the pod has been stopped. */
+  takeMore(): Promise<AsyncDisposable | undefined>;
+}
+
 /**
  * Sends memory ahead while the pod runs: CRIU dumps it without stopping it for longer than that takes, and after the freeze
  * only what changed travels. Nothing depends on it: what fails here is said, and the freeze comes with what there is.
@@ -33,10 +41,9 @@ export class WarmRounds {
 
   /**
    * @param memory of the containers, bytes
-   * @param atHand memory for the first dump: let go of then
    * @throws the signal's reason
    */
-  async run(work: WarmWork, containers: RunningContainer[], memory: number, atHand?: AsyncDisposable): Promise<void> {
+  async run(work: WarmWork, containers: RunningContainer[], memory: number, { atHand, takeMore }: MemoryForDumps): Promise<void> {
     const { record, hooks, signal } = work;
     const { request } = record;
     const { ahead } = this.#ports;
@@ -49,6 +56,7 @@ export class WarmRounds {
     const begun = performance.now();
     let changed: { bytes: number; seconds: number } | undefined;
     let last = begun;
+    let held = atHand;
     try {
       for (let rounds = 0; ; rounds++) {
         const rates = { sendRate: this.#rates.send(memory, hooks.pace.rate), dumpRate: this.#rates.dump(memory) };
@@ -56,8 +64,13 @@ export class WarmRounds {
         const seconds = ((request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) - (now - begun)) / 1000;
         const since = (now - last) / 1000;
         if (!isRoundWorthIt({ rounds, most, memory, changed, since, seconds, ...rates })) return;
-        if (rounds === 0) await atHand?.[Symbol.asyncDispose]();
-        const sent = await Promise.all(containers.map((container) => this.#round(ahead, work, container)));
+        await held?.[Symbol.asyncDispose]();
+        const dumps = containers.map((container) => ({ container, dumped: Promise.withResolvers<void>() }));
+        // While memory is sent: afterwards, what changes meanwhile would have to be sent too.
+        const taking = Promise.all(dumps.map(({ dumped }) => dumped.promise)).then(takeMore);
+        taking.catch(() => undefined);
+        const sent = await Promise.all(dumps.map(({ container, dumped }) => this.#round(ahead, work, container, dumped.resolve)));
+        held = await taking;
         if (rounds > 0) changed = { bytes: sent.reduce((sum, bytes) => sum + bytes, 0), seconds: since };
         last = now;
       }
@@ -67,8 +80,16 @@ export class WarmRounds {
     }
   }
 
-  /** @returns what was sent, bytes */
-  async #round(ahead: NonNullable<SourcePorts['ahead']>, work: WarmWork, { id, name }: RunningContainer): Promise<number> {
+  /**
+   * @param dumpEnded is told when CRIU needs no more memory
+   * @returns what was sent, bytes
+   */
+  async #round(
+    ahead: NonNullable<SourcePorts['ahead']>,
+    work: WarmWork,
+    { id, name }: RunningContainer,
+    dumpEnded: () => void,
+  ): Promise<number> {
     const { uid, record, hooks, signal } = work;
     const layers = record.warm?.[name] ?? [];
     // What is there is written over: of a round that does not come to its end nothing is of use.
@@ -76,7 +97,7 @@ export class WarmRounds {
     const begun = performance.now();
     const { path, whole } = await ahead.checkpoint(uid, { id, name });
     const dumped = whole.then(() => performance.now() - begun);
-    dumped.catch(() => undefined);
+    dumped.then(dumpEnded, () => undefined);
     const flow = { progress: (bytes: number) => hooks.ahead(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
     try {
       const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);

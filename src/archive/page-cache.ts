@@ -1,8 +1,12 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 
-/** Let go of at a time, or more. Until the first of it is free, who writes has to do with new memory. Bytes. */
-const pieceBytes = 16 * 1024 * 1024;
+/**
+ * Let go of at a time, or more. Until the first of it is free, who writes has to do with new memory; and each time a program is
+ * started, on the cores that CRIU writes on: what follows is as much as what is free by then, up to `mostPiece`. Bytes.
+ */
+const firstPiece = 16 * 1024 * 1024;
+const mostPiece = 256 * 1024 * 1024;
 
 /** With less memory than this, to let go of it takes more time than it saves. Bytes. */
 export const leastToLetGo = 128 * 1024 * 1024;
@@ -52,7 +56,7 @@ export class LetGo implements AsyncDisposable {
   }
 
   async #work(): Promise<void> {
-    while (this.#wanted - this.#done >= pieceBytes) {
+    while (this.#wanted - this.#done >= Math.min(mostPiece, Math.max(firstPiece, this.#done))) {
       const bytes = this.#wanted - this.#done;
       const range = [`skip=${this.#done}`, `count=${bytes}`, 'iflag=nocache,skip_bytes,count_bytes'];
       this.#done = this.#wanted;

@@ -71,10 +71,11 @@ test('much memory: before the freeze, and what follows is told of it', async () 
   const { source, calls, layers, shipped } = await start(gibibyte);
   await source.set('Shipped', to());
   await source.reaches('Shipped');
-  expect(calls.slice(0, 8).toSorted()).toEqual([
+  expect(calls.slice(0, 9).toSorted()).toEqual([
     'dump app running',
     'dump proxy running',
     'memory for 2147483648',
+    'memory for 268435456',
     'memory let go',
     'pause app',
     'pause proxy',
@@ -104,16 +105,29 @@ test('a limit that makes the first round long: a second one, which knows of the 
   expect(shipped).toContainEqual(['app', 2]);
 });
 
-test.each<[string, Partial<SourceRequest>, string]>([
-  ['the first dump', {}, 'dump app running'],
-  ['the freeze, when there is none', { warmRounds: 0 }, 'pause app'],
-])('memory is had ready for %s, and let go of before anything is written', async (_, change, next) => {
+test.each<[string, Partial<SourceRequest>, string, string[]]>([
+  ['the first dump', {}, 'dump app running', [`memory for ${gibibyte / 4}`, 'memory let go']],
+  ['the freeze, when there is none', { warmRounds: 0 }, 'pause app', []],
+])('memory is had ready for %s, and let go of before anything is written', async (_, change, next, more) => {
   const { source, calls } = await start(gibibyte);
   await source.set('Shipped', to(change));
   await source.reaches('Shipped');
-  expect(calls.filter((call) => call.startsWith('memory'))).toEqual([`memory for ${2 * gibibyte}`, 'memory let go']);
+  expect(calls.filter((call) => call.startsWith('memory'))).toEqual([`memory for ${2 * gibibyte}`, 'memory let go', ...more]);
   expect(calls.indexOf(next)).toBeGreaterThan(calls.indexOf(`memory for ${2 * gibibyte}`));
   expect(calls.indexOf('memory let go')).toBeLessThan(calls.indexOf(change.warmRounds === 0 ? 'ship app' : next));
+  expect(calls.lastIndexOf('memory let go')).toBeLessThan(calls.indexOf('ship app'));
+});
+
+test('what is held for the next dump is let go of when sending fails while it is taken', async () => {
+  const { source, calls } = await start(gibibyte, {
+    ship: () => Promise.reject(new Error('the network is gone')),
+  });
+  await source.set('Shipped', to());
+  await source.reaches('Shipped');
+  await until(
+    () => calls.filter((call) => call === 'memory let go').length === calls.filter((call) => call.startsWith('memory for')).length,
+  );
+  expect(calls.filter((call) => call.startsWith('memory for'))).toHaveLength(2);
 });
 
 test('while it is sent ahead that is told, and no longer', async () => {

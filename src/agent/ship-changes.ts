@@ -55,8 +55,11 @@ export interface Beside {
   inArchive: [name: string, content: Buffer | (() => Promise<Buffer>)][];
 }
 
-/** Of memory that is new since the first round as much as this goes in the archive: an upload of its own takes longer. Bytes, of a file. */
-const mostInArchive = 1024 * 1024;
+/**
+ * Of memory that is new since the first round as much as this goes in the archive: an upload of its own takes longer, and the
+ * destination writes what changed meanwhile, in the thread that would take it in. A process that does little has 4 MiB. Bytes, of a file.
+ */
+const mostInArchive = 8 * 1024 * 1024;
 
 /** What was sent ahead of a container. */
 export interface Ahead {

@@ -18,7 +18,7 @@ export class PageSums {
   constructor(encoded: Buffer = Buffer.alloc(0)) {
     this.#count = Math.floor(encoded.length / 4);
     this.#sums = new Uint32Array(this.#count);
-    for (let page = 0; page < this.#count; page++) this.#sums[page] = encoded.readUInt32LE(page * 4);
+    new Uint8Array(this.#sums.buffer).set(encoded.subarray(0, this.#count * 4));
   }
 
   /** @param at of a page's beginning, or right after what was written last. @throws Error when it is neither */
@@ -48,10 +48,9 @@ export class PageSums {
     return this.#count === other.#count && Buffer.compare(this.encode(), other.encode()) === 0;
   }
 
+  /** For this machine: in its own order of bytes. */
   encode(): Buffer {
-    const encoded = Buffer.allocUnsafe(this.#count * 4);
-    for (let page = 0; page < this.#count; page++) encoded.writeUInt32LE(this.#sums[page] as number, page * 4);
-    return encoded;
+    return Buffer.from(this.#sums.slice(0, this.#count).buffer);
   }
 
   #begin(at: number): { page: number; filled: number } {

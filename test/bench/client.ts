@@ -17,7 +17,10 @@ export interface Reservations {
   destination: string;
 }
 
-export type ToProber = { kind: 'watch'; source?: string; ports: number[]; reservations: Reservations } | { kind: 'stop' };
+export type ToProber =
+  | { kind: 'watch'; source?: string; ports: number[]; reservations: Reservations }
+  | { kind: 'leave'; address: string }
+  | { kind: 'stop' };
 export type FromProber = { kind: 'watching' } | { kind: 'answers'; answers: Answer[] };
 
 /** The process of `prober.ts`, and what it has seen. */
@@ -64,6 +67,11 @@ export class Client {
     await this.#until('the source answers on all ports', 10_000, () =>
       this.#watching && (!source || ports.every((port) => this.#of(port, true).length > 20)) ? true : undefined,
     );
+  }
+
+  /** Does not ask an address at which nobody is going to answer: being refused 200 times a second costs an eighth of a core. */
+  leave(address: string): void {
+    if (!this.#ended) this.#send({ kind: 'leave', address });
   }
 
   /** The first answer of another pod on each port, once there is one on all. */

@@ -40,6 +40,7 @@ export class Podferry implements Mover {
     const succeeded = this.#space.succeeded(migration, limit, 500);
     succeeded.catch(() => undefined);
     return {
+      silent: this.#placeholderOf(migration).catch(() => undefined),
       failed: succeeded.then(() => new Promise<never>(() => undefined)),
       marksAtEnd: async () => marksOf(await succeeded),
       created: async () => stepTime(await succeeded, 'created') ?? Number.NaN,
@@ -58,6 +59,12 @@ export class Podferry implements Mover {
         });
       },
     };
+  }
+
+  /** Address of the pod that holds the room on the destination. */
+  async #placeholderOf({ metadata: { name } }: Migration): Promise<string | undefined> {
+    const placeholder = await until('the placeholder', async () => (await this.#space.migration(name)).status?.placeholder, 60_000, 500);
+    return until('its address', async () => (await this.#space.findPod(placeholder))?.status?.podIP, 60_000, 500);
   }
 
   close(): void {

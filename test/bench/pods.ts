@@ -17,6 +17,9 @@ export const portsOf = ({ containers }: Pick<Cell, 'containers'>) => Array.from(
 /** Names of the containers that listen on those ports. */
 export const containerOn = (port: number) => `counter-${port}`;
 
+/** Thousandths of a core. */
+const halfACore = 500;
+
 /** Counters that share out the memory; readiness asks what costs nothing, not for the checksum of all memory. */
 export async function containersOf(cell: Cell) {
   const image = BaseRegistry.reference(await lab(), await imageOf('counter'));
@@ -27,6 +30,7 @@ export async function containersOf(cell: Cell) {
         port,
         image,
         env: { MB: String(Math.round(cell.mebibytes / cell.containers)), LOAD: cell.load },
+        resources: { requests: { cpu: `${Math.floor(halfACore / cell.containers)}m` } },
         readinessProbe: { httpGet: { path: '/ping', port }, periodSeconds: 1 },
       }),
     ),

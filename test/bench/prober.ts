@@ -85,12 +85,14 @@ function tell(): void {
 setInterval(tell, 200);
 /** By address. */
 let targets = new Map<string, Target[]>();
+/** On the destination, of those of which no answer is wanted. */
+let others = new Set<string>();
 let timer: NodeJS.Timeout | undefined;
 
 function watch({ source, ports, reservations }: Extract<ToProber, { kind: 'watch' }>): void {
   stop();
   const addressesOn = (directory: string) => new Set(readdirSync(directory).filter((name) => /^\d+\.\d+\.\d+\.\d+$/.test(name)));
-  const others = addressesOn(reservations.destination);
+  others = addressesOn(reservations.destination);
   const add = (address: string) => {
     let heard = false;
     const answered = (answer: Answer) => {
@@ -130,8 +132,15 @@ function stop(): void {
 }
 
 process.on('message', (message: ToProber) => {
-  if (message.kind === 'watch') watch(message);
-  else stop();
+  switch (message.kind) {
+    case 'watch':
+      return watch(message);
+    case 'leave':
+      others.add(message.address);
+      return remove(message.address);
+    case 'stop':
+      return stop();
+  }
 });
 // Its parent is gone, however it ended.
 process.on('disconnect', () => process.exit());

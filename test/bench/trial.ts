@@ -26,6 +26,8 @@ export interface Moved {
   marksAtEnd?(): Promise<Mark[]>;
   /** Parts between the last mark and the creation of the target of which only the lengths are known. */
   spent?: Part[];
+  /** Address of a pod on the destination that never answers; undefined: there is none. */
+  silent?: Promise<string | undefined>;
   /** When the target was created. */
   created(): Promise<number>;
   target(): Promise<Pod>;
@@ -72,6 +74,7 @@ export async function runTrial(options: {
     await client.watch(ports, pod.status?.podIP ?? '');
     const began = Date.now();
     moved = await mover.move(pod, cell);
+    void moved.silent?.then((address) => address && client.leave(address));
     const first = await Promise.race([client.firstOfTarget(limitOf(cell)), ...(moved.failed ? [moved.failed] : [])]);
     await moved.end();
     const total = Date.now() - began;

@@ -88,6 +88,18 @@ it('leaves out what the source answered after a moment', async () => {
   expect(client.lastOfSource()[0]?.at).toBeGreaterThan(cutoff);
 });
 
+it('does not ask an address that was left, and does any other', async () => {
+  const { counter: silent, port } = await counter(target, 0, 1);
+  const { counter: restored } = await counter('127.0.0.3', port, 1000);
+  await client.watch([port]);
+  client.leave(target);
+  for (const address of [target, '127.0.0.3']) await writeFile(join(directory, 'destination', address), '');
+  const [first] = await client.firstOfTarget(5000);
+  expect(first).toMatchObject({ address: '127.0.0.3', count: 1000 });
+  expect(restored.lastAnswered).toBeGreaterThan(0);
+  expect(silent.lastAnswered).toBe(0);
+});
+
 it('says so when no target answers in time', async () => {
   const { port } = await counter(source, 0, 1);
   await client.watch([port], source);

@@ -59,7 +59,7 @@ export interface Beside {
  * Of memory that is new since the first round as much as this goes in the archive: an upload of its own takes longer, and the
  * destination writes what changed meanwhile, in the thread that would take it in. A process that does little has 4 MiB. Bytes, of a file.
  */
-const mostInArchive = 8 * 1024 * 1024;
+const mostInArchive = 6 * 1024 * 1024;
 
 /** What was sent ahead of a container. */
 export interface Ahead {

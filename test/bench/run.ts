@@ -17,7 +17,7 @@ const directory = join(process.env.PODFERRY_CACHE ?? '/var/cache/podferry', 'ben
 const say = (words: string) => process.stderr.write(`bench: ${words}\n`);
 
 /** Times of the floor a size; it varies less than moves do. */
-const mostFloors = 3;
+const mostFloors = 5;
 
 const numbers = (words: string) =>
   words.split(',').map((word) => {

@@ -194,9 +194,9 @@ test('much memory that is new goes beside the archive', async () => {
   const memory: Memory = [randomBytes(page)];
   const container = new Map([[1, memory]]);
   const layers = [await round(dump(container), [])];
-  for (let index = 1; index <= 2049; index++) memory[index] = randomBytes(page);
+  for (let index = 1; index <= 1537; index++) memory[index] = randomBytes(page);
   const { bytes, own, images } = await freeze(dump(container), layers);
-  expect([bytes, ...[...own.values()].map(({ size }) => size)]).toEqual([2049 * page, 2049 * page]);
+  expect([bytes, ...[...own.values()].map(({ size }) => size)]).toEqual([1537 * page, 1537 * page]);
   expect(images.has('pages-1.img')).toBe(false);
   await expectSame(images, store, container);
 });

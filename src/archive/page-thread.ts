@@ -5,10 +5,7 @@ import type { FromPageThread, Gathering, ToPageThread } from './page-comparer.ts
 
 /** The thread that compares pages (see `page-comparer.ts`); it loads as little as it can, since a pod waits for it. */
 
-/**
- * Read of either file at a time. Two of them have to fit into a core's second cache, beside what others leave there: where they did not
- * (1 MiB of it; 512 KiB each), copying took four times as long, and with 256 KiB each it did by halves, in some processes and not in others. Bytes.
- */
+/** Read of either file at a time: two of them fit into a core's second cache, beside what others leave there. Bytes. */
 const chunkBytes = 64 * 1024;
 
 /** How far memory that moved is looked for, each way. Bytes. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { bulkBuffer } from '../util/bulk-buffer.ts';
 
 /** With less memory than this nobody notices. Bytes. */
 const leastBytes = 128 * 1024 * 1024;
@@ -40,7 +41,7 @@ export class MemoryAtHand implements AsyncDisposable {
     const file = held.#file;
     try {
       await file?.truncate(wanted);
-      const piece = Buffer.allocUnsafeSlow(pieceBytes);
+      const piece = bulkBuffer(pieceBytes);
       for (let at = 0; file && at < wanted && performance.now() < deadline; at += pieceBytes) {
         signal.throwIfAborted();
         await file.read(piece, 0, pieceBytes, at);

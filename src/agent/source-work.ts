@@ -154,8 +154,10 @@ export class SourceWork {
         const allowed = Math.min(mostAtHand, (record.request.freezeMilliseconds ?? Number.POSITIVE_INFINITY) * shareAtHand);
         const take = async (bytes: number) => {
           const atHand = await this.#ports.memoryAtHand?.(bytes, allowed, signal);
-          if (held.disposed) await atHand?.[Symbol.asyncDispose]();
-          return held.disposed ? undefined : atHand && held.use(atHand);
+          if (!held.disposed) return atHand && held.use(atHand);
+          // A round failed meanwhile, and the pod has been stopped.
+          await atHand?.[Symbol.asyncDispose]();
+          return undefined;
         };
         const atHand = await take(memory);
         const takeMore = () => take(Math.min(memory, firstAtHand));

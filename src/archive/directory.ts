@@ -98,7 +98,7 @@ export class GrowingFile {
 
   /** How many bytes there are from `position` on; waits until there are any. 0: it has ended there. */
   available(position: number, signal: AbortSignal | undefined): Promise<number> {
-    return this.#growth.beyond(position, () => fstatSync(this.#file.fd).size, signal);
+    return this.#growth.beyond(position, () => this.#size, signal);
   }
 
   /** Fills the buffer from `position` on, as far as the file goes. */
@@ -119,7 +119,7 @@ export class GrowingFile {
    */
   async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
     for (let flushed = 0; ; ) {
-      const more = await this.#growth.beyond(flushed, () => fstatSync(this.#file.fd).size - flushBytes, signal);
+      const more = await this.#growth.beyond(flushed, () => this.#size - flushBytes, signal);
       if (more === 0) break;
       flushed += flushBytes + more;
       await this.#file.datasync();
@@ -130,5 +130,9 @@ export class GrowingFile {
 
   close(): Promise<void> {
     return this.#file.close();
+  }
+
+  get #size(): number {
+    return fstatSync(this.#file.fd).size;
   }
 }

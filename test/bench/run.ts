@@ -16,7 +16,7 @@ const project = join(import.meta.dirname, '../..');
 const directory = join(process.env.PODFERRY_CACHE ?? '/var/cache/podferry', 'bench');
 const say = (words: string) => process.stderr.write(`bench: ${words}\n`);
 
-/** Times of the floor a size; it varies less than moves do. */
+/** Times of the floor a size: as often as what is compared with it is moved, where figures are promised. */
 const mostFloors = 5;
 
 const numbers = (words: string) =>

@@ -13,7 +13,10 @@ const largeFrom = 256 << 20;
 /** Less says nothing of a rate. Bytes. */
 const least = 32 << 20;
 
-const classOf = (bytes: number): keyof Rate => (bytes < largeFrom ? 'small' : 'large');
+/** Whether beginning takes a good part of the time. Bytes. */
+export const isSmall = (bytes: number): boolean => bytes < largeFrom;
+
+const classOf = (bytes: number): keyof Rate => (isSmall(bytes) ? 'small' : 'large');
 
 /** How fast this node's checkpoints were written and sent of late. */
 export class Rates {

@@ -9,6 +9,7 @@ import type { PageComparer } from '../archive/page-comparer.ts';
 import { loadPagemap, pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
 import type { BlobInfo } from '../image/blob.ts';
+import { ImageError } from '../image/errors.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
 import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
@@ -30,6 +31,8 @@ export async function keepMaps(path: string): Promise<void> {
 class Changes {
   readonly changed = new Ranges();
   readonly added = new Ranges();
+  /** Both, where that is so little that nothing is patched. */
+  few: Ranges | undefined;
   /** Resolves when there will be no more. */
   readonly known = Promise.withResolvers<void>();
   /** The file on the destination that it changes; undefined: none, all of it goes beside. */
@@ -61,6 +64,12 @@ export interface Beside {
  */
 const mostInArchive = 6 * 1024 * 1024;
 
+/** The way of what changed. */
+export interface ChangesRoute extends PagesRoute {
+  /** Whether the destination has a blob. */
+  has(digest: string, signal: AbortSignal): Promise<boolean>;
+}
+
 /** What was sent ahead of a container. */
 export interface Ahead {
   layers: WarmLayer[];
@@ -90,7 +99,7 @@ export async function shipChanges(
   { layers, comparable }: Ahead,
   whole: Promise<void>,
   comparer: PageComparer,
-  { client, repository, flow, signal, readAgain }: PagesRoute,
+  { client, repository, flow, signal, readAgain, has }: ChangesRoute,
 ): Promise<Beside & { bytes: number }> {
   const [first, parent] = [layers[0], layers.at(-1)];
   if (!first || !parent) throw new Error('nothing was sent ahead');
@@ -139,9 +148,10 @@ export async function shipChanges(
     };
     const add = async () => {
       const source = rangesOf(found.added);
-      if ((await source.available(mostInArchive, stop)) === 0)
-        inArchive.push([name, () => contentOf(rangesOf(found.added), found.added.bytes)]);
-      else {
+      if ((await source.available(mostInArchive, stop)) === 0) {
+        const own = found.few ?? found.added;
+        inArchive.push([name, () => contentOf(rangesOf(own), own.bytes)]);
+      } else {
         const { digest, size } = await upload(source, 'added');
         added.set(name, { digest, size });
       }
@@ -157,8 +167,18 @@ export async function shipChanges(
     if (readAgain || (await stat(join(images, name))).size < leastToLetGo) return;
     for (const directory of [parentImages, images]) void new LetGo(join(directory, name)).all();
   };
+  /** Where nothing is patched nobody else would notice that it is gone. Undefined: it is not known, and so it has to be patched. */
+  const isThere = async (stop: AbortSignal) => {
+    if (readAgain) return undefined;
+    const found = Promise.all(Object.values(parent.pages).map(({ digest }) => has(digest, stop)));
+    return found.then(
+      (all) => all.every(Boolean),
+      () => undefined,
+    );
+  };
   const compare = async (stop: AbortSignal) => {
-    await whole;
+    const [there] = await Promise.all([isThere(stop), whole]);
+    if (there === false) throw new ImageError('not-found', 'the destination has lost memory that was sent ahead');
     await ahead.end();
     const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
     isWhole.catch(() => undefined);
@@ -168,13 +188,15 @@ export async function shipChanges(
     for (const name of names.filter((candidate) => theirs.has(candidate))) {
       const ranges = (which: 'changed' | 'added') => (file: string) => changesOf(file)[which];
       const delta = await deltaOf(name, checkpoints, { comparer, ahead, changed: ranges('changed'), added: ranges('added') }, stop);
-      const { known, patched: base } = changesOf(delta.pages);
-      base.resolve(delta.patched);
-      const map = await delta.pagemap;
+      const found = changesOf(delta.pages);
+      const few = there ? await delta.few : undefined;
+      found.few = few?.pages;
+      found.patched.resolve(few ? undefined : delta.patched);
+      const map = few?.pagemap ?? (await delta.pagemap);
       if (readAgain) await writeFile(join(maps, name), map, { mode: 0o600 });
       else inArchive.push([name, map]);
       await isWhole;
-      known.resolve();
+      found.known.resolve();
       without.delete(delta.pages);
     }
     await isWhole;

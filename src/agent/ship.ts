@@ -22,7 +22,7 @@ import { bulkHighWaterMark } from '../util/hashing.ts';
 import { paced } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import type { PackedVolume } from './kept-volumes.ts';
-import { type Ahead, aheadOf, type Beside, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
+import { type Ahead, aheadOf, type Beside, type ChangesRoute, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
 import { type PagesRoute, progressByPart, shipPages } from './ship-directory.ts';
 import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
@@ -58,8 +58,8 @@ export interface ShipperOptions {
 /** Where one migration's images go or come from. */
 interface Route {
   client: ImageSender;
-  /** For memory, where that goes to another port. */
-  memory?: ImageSender;
+  /** Straight to the destination's agent, which takes memory beside the archive; on another port, where it has one for that. */
+  direct?: { agent: RegistryClient; memory: RegistryClient };
   repository(part: string): string;
 }
 
@@ -100,9 +100,9 @@ export class Shipper {
     signal: AbortSignal,
   ): Promise<Shipped> {
     const { contentDirectory } = request.destination;
-    return this.#along(request, signal, async ({ client, memory = client, repository }) => {
+    return this.#along(request, signal, async ({ client, direct, repository }) => {
       const isDirectory = (await stat(path)).isDirectory();
-      const beside = isDirectory && contentDirectory !== undefined && (before?.beside ?? true);
+      const beside = isDirectory && contentDirectory !== undefined && direct !== undefined && (before?.beside ?? true);
       const ahead = aheadOf(beside ? layers : []);
       const open = async (pages: Promise<Beside>) => {
         await whole;
@@ -118,14 +118,14 @@ export class Shipper {
       pagesBeside.catch(() => undefined);
       // The archive, which ends with the digests of the memory, is on its way while the last of that still is.
       const [bytes, archive] = await together(signal, (stop) => {
-        const route = {
-          client: memory,
-          repository: repository(container),
-          flow: { ...flow, progress: progress('memory') },
-          signal: stop,
-          readAgain: false,
-        };
-        const sending = beside ? shipNew(path, whole, ahead, () => this.#comparer(), route) : Promise.resolve(nothingBeside);
+        const route = { repository: repository(container), signal: stop };
+        const sending = beside
+          ? shipNew(path, whole, ahead, () => this.#comparer(), {
+              ...changesRoute(direct, route),
+              flow: { ...flow, progress: progress('memory') },
+              readAgain: false,
+            })
+          : Promise.resolve(nothingBeside);
         sending.then(known.resolve, known.reject);
         const pushing = pushArchive(client, {
           ...route,
@@ -161,14 +161,13 @@ export class Shipper {
     flow: Flow,
     signal: AbortSignal,
   ): Promise<WarmLayer> {
-    return this.#along(request, signal, async ({ client, memory = client, repository }) => {
+    return this.#along(request, signal, async ({ direct, repository }) => {
+      if (!direct) throw new Error('memory is sent ahead to the destination itself only');
       // It is there, then, when the pod stands still and waits for it.
       this.#comparer();
       const { own, parent, bytes } = await shipNew(path, whole, aheadOf(layers), () => this.#comparer(), {
-        client: memory,
-        repository: repository(container),
+        ...changesRoute(direct, { repository: repository(container), signal }),
         flow,
-        signal,
         readAgain: true,
       });
       if (layers.length === 0) await keepMaps(path);
@@ -281,10 +280,10 @@ export class Shipper {
     const route = { repository: (part: string) => `${token}/${part}` };
     return using(clientOf(address), (client) => {
       connect(client, signal);
-      if (memoryPort === undefined) return work({ ...route, client });
+      if (memoryPort === undefined) return work({ ...route, client, direct: { agent: client, memory: client } });
       return using(clientOf(address.replace(/:\d+$/, `:${memoryPort}`)), (memory) => {
         connect(memory, signal);
-        return work({ ...route, client, memory });
+        return work({ ...route, client, direct: { agent: client, memory } });
       });
     });
   }
@@ -318,13 +317,22 @@ function connect(client: RegistryClient, signal: AbortSignal): void {
   client.ping({ signal }).catch(() => undefined);
 }
 
+/** The thread that takes memory in does not say what there is, the agent itself does. */
+function changesRoute(
+  { agent, memory }: NonNullable<Route['direct']>,
+  { repository, signal }: Pick<ChangesRoute, 'repository' | 'signal'>,
+): Pick<ChangesRoute, 'client' | 'repository' | 'signal' | 'has'> {
+  const has = async (digest: string, stop: AbortSignal) => (await agent.headBlob(repository, digest, { signal: stop })) !== undefined;
+  return { client: memory, repository, signal, has };
+}
+
 /** All of a dump's memory while CRIU writes it, or, where some was sent ahead, what changed since. */
 async function shipNew(
   path: string,
   whole: Promise<void>,
   ahead: Ahead,
   comparer: () => PageComparer,
-  route: PagesRoute,
+  route: ChangesRoute,
 ): Promise<Beside & { bytes: number }> {
   if (ahead.layers.length > 0) return shipChanges(path, ahead, whole, comparer(), route);
   const own = await shipPages(path, whole, route);

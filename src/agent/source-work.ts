@@ -54,6 +54,8 @@ export class SourceWork {
   readonly #ports: SourcePorts;
   readonly #rates = new Rates();
   readonly #warm: WarmRounds;
+  /** Archives that are being flushed, or were; by path. */
+  readonly #flushed = new Map<string, Promise<void>>();
 
   constructor(ports: SourcePorts) {
     this.#ports = ports;
@@ -132,11 +134,12 @@ export class SourceWork {
 
   /** Flushes the archives to the disk: from the hold on they are one of the two copies. */
   async sync(record: SourceRecord): Promise<void> {
-    await Promise.all(Object.values(record.archives).map(({ path }) => syncAll(path)));
+    await Promise.all(Object.values(record.archives).map(({ path }) => this.#flushed.get(path) ?? syncAll(path)));
   }
 
   async removeArchives(uid: string, record: SourceRecord): Promise<void> {
     await Promise.all([this.#ports.removeVolumes(uid), this.#ports.removeCheckpoints(uid)]);
+    for (const { path } of Object.values(record.archives)) this.#flushed.delete(path);
     await Promise.all(Object.values(record.archives).map(({ path }) => rm(path, { recursive: true, force: true })));
   }
 
@@ -245,7 +248,9 @@ export class SourceWork {
     begun({ path, whole: ended });
     await ended;
     // The hold waits for it: the earlier it is begun the less.
-    syncAll(path).catch(() => undefined);
+    const flushed = syncAll(path);
+    flushed.catch(() => undefined);
+    this.#flushed.set(path, flushed);
     record.archives[name] = { path, bytes: await sizeOf(path) };
     await saveButLast(record.archives, record.request.containers.length, hooks);
     return { path, whole: ended };

@@ -316,8 +316,7 @@ export class SourceKeeper {
   async #hold(uid: string, entry: Entry): Promise<void> {
     const { record } = entry;
     try {
-      await this.#work.assertFrozen(record, AbortSignal.timeout(lookDeadline));
-      await this.#work.sync(record);
+      await Promise.all([this.#work.assertFrozen(record, AbortSignal.timeout(lookDeadline)), this.#work.sync(record)]);
     } catch (error) {
       return this.#resume(uid, entry, { step: 'lease', message: messageOf(error) });
     }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { imagesDirectory } from '../archive/directory.ts';
 import { isRoundWorthIt } from '../plan/warm.ts';
 import { messageOf } from '../util/errors.ts';
-import type { Rates } from './rates.ts';
+import { isSmall, type Rates } from './rates.ts';
 import type { RunningContainer } from './runtime.ts';
 import { goesBeside, type SourcePorts, type SourceRecord, type WarmLayer, type WorkHooks } from './source-record.ts';
 
@@ -69,7 +69,10 @@ export class WarmRounds {
         // While memory is sent: afterwards, what changes meanwhile would have to be sent too.
         const taking = Promise.all(dumps.map(({ dumped }) => dumped.promise)).then(takeMore);
         taking.catch(() => undefined);
-        const sent = await Promise.all(dumps.map(({ container, dumped }) => this.#round(ahead, work, container, dumped.resolve)));
+        const round = { alongside: !isSmall(memory) };
+        const sent = await Promise.all(
+          dumps.map(({ container, dumped }) => this.#round(ahead, work, container, { ...round, dumpEnded: dumped.resolve })),
+        );
         held = await taking;
         if (rounds > 0) changed = { bytes: sent.reduce((sum, bytes) => sum + bytes, 0), seconds: since };
         last = now;
@@ -81,14 +84,16 @@ export class WarmRounds {
   }
 
   /**
-   * @param dumpEnded is told when CRIU needs no more memory
+   * @param options.alongside whether memory is sent while CRIU writes: the pod stands still for as long as that takes, and of little
+   *   memory, half of that time is what sending takes of the cores
+   * @param options.dumpEnded is told when CRIU needs no more memory
    * @returns what was sent, bytes
    */
   async #round(
     ahead: NonNullable<SourcePorts['ahead']>,
     work: WarmWork,
     { id, name }: RunningContainer,
-    dumpEnded: () => void,
+    { alongside, dumpEnded }: { alongside: boolean; dumpEnded: () => void },
   ): Promise<number> {
     const { uid, record, hooks, signal } = work;
     const layers = record.warm?.[name] ?? [];
@@ -100,6 +105,7 @@ export class WarmRounds {
     dumped.then(dumpEnded, () => undefined);
     const flow = { progress: (bytes: number) => hooks.ahead(`${name}, round ${layers.length + 1}`, bytes), pace: hooks.pace };
     try {
+      if (!alongside) await whole;
       const layer = await ahead.ship(record.request, name, { path, whole, layers }, flow, signal);
       this.#rates.seen('send', layer.bytes, performance.now() - begun, hooks.pace.rate);
       this.#rates.seen('dump', layer.memory, await dumped);

@@ -17,7 +17,7 @@ export interface WarmFacts {
 }
 
 /** Shorter than this nobody notices. Seconds. */
-const least = 0.25;
+const least = 0.1;
 
 /** What a round's own stop counts, beside the freeze: it is by itself, and two short stops do less harm than a long one (timeouts, probes). */
 const ownStop = 0.5;

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
-import { aheadOf, keepMaps, packWithoutPages, shipChanges } from '../../../src/agent/ship-changes.ts';
-import { type PagesRoute, shipPages } from '../../../src/agent/ship-directory.ts';
+import { aheadOf, type ChangesRoute, keepMaps, packWithoutPages, shipChanges } from '../../../src/agent/ship-changes.ts';
+import { shipPages } from '../../../src/agent/ship-directory.ts';
 import type { WarmLayer } from '../../../src/agent/source-record.ts';
 import { PageComparer } from '../../../src/archive/page-comparer.ts';
 import { encodePagemap, flag, type PageRun, readPagemap } from '../../../src/archive/pagemap.ts';
@@ -54,8 +54,9 @@ function dump(container: Container): string {
 async function start() {
   const { registry, store } = await startRegistry(cleanup);
   const client = cleanup.client(new RegistryClient({ registry, scheme: 'http' }));
-  const route = (readAgain: boolean): PagesRoute => ({
+  const route = (readAgain: boolean): ChangesRoute => ({
     client,
+    has: async (digest) => (await store.stat(digest)) !== undefined,
     repository: 't/app',
     flow: { progress: () => undefined, pace: new TokenBucket() },
     signal: new AbortController().signal,
@@ -72,8 +73,8 @@ async function start() {
     await keepMaps(path);
     return { path, pages: Object.fromEntries(pages), bytes: 0, memory: 0 };
   };
-  const freeze = async (path: string, layers: WarmLayer[]) => {
-    const sent = await shipChanges(path, aheadOf(layers), whole, comparer, route(false));
+  const freeze = async (path: string, layers: WarmLayer[], change: Partial<ChangesRoute> = {}) => {
+    const sent = await shipChanges(path, aheadOf(layers), whole, comparer, { ...route(false), ...change });
     const archive = await buffer(await packWithoutPages(path, Promise.resolve(sent), '/content', aheadOf(layers)));
     return { ...sent, images: await imagesOf(archive) };
   };
@@ -181,11 +182,35 @@ test('only what changed travels, and what there is no place for waits for the fr
   layers.push(await round(dump(container), layers));
   expect(layers[1]?.bytes).toBe(page);
   memory[4] = randomBytes(page);
-  const { bytes, own, images } = await freeze(dump(container), layers);
+  const { bytes, own, parent, images } = await freeze(dump(container), layers);
+  // So little goes in the archive, and what was sent ahead stays as it is.
+  expect([bytes, ...own]).toEqual([0]);
+  expect(images.get('pages-1.img')).toEqual(Buffer.concat([memory[4], memory[25]]));
+  expect(Object.fromEntries(parent)).toEqual(layers[1]?.pages);
+  await expectSame(images, store, container);
+});
+
+test('much that changed is written where it was, on the destination', async () => {
+  const { store, round, freeze } = await start();
+  const memory: Memory = Array.from({ length: 1100 }, () => randomBytes(page));
+  const container = new Map([[1, memory]]);
+  const layers = [await round(dump(container), [])];
+  for (let index = 0; index < 1025; index++) memory[index] = randomBytes(page);
+  const { bytes, parent, images } = await freeze(dump(container), layers);
+  expect(bytes).toBe(1025 * page);
+  expect(images.get('pages-1.img')).toEqual(Buffer.alloc(0));
+  expect(parent.get('pages-1.img')?.digest).not.toBe(layers[0]?.pages['pages-1.img']?.digest);
+  await expectSame(images, store, container);
+});
+
+test('what changed is written there too when it does not say whether it has what was sent ahead', async () => {
+  const { store, round, freeze } = await start();
+  const memory: Memory = [randomBytes(page), randomBytes(page)];
+  const container = new Map([[1, memory]]);
+  const layers = [await round(dump(container), [])];
+  memory[1] = randomBytes(page);
+  const { bytes, images } = await freeze(dump(container), layers, { has: () => Promise.reject(new Error('connection reset')) });
   expect(bytes).toBe(page);
-  // So little goes in the archive.
-  expect([...own]).toEqual([]);
-  expect(images.get('pages-1.img')).toEqual(memory[25]);
   await expectSame(images, store, container);
 });
 
@@ -213,7 +238,12 @@ test('a dump that fails ends it, with its error', async () => {
   const { round } = await start();
   const container: Container = new Map([[1, [randomBytes(page)]]]);
   const layers = [await round(dump(container), [])];
-  const route = { repository: 't/app', flow: { progress: () => undefined, pace: new TokenBucket() }, readAgain: false };
+  const route = {
+    repository: 't/app',
+    flow: { progress: () => undefined, pace: new TokenBucket() },
+    readAgain: false,
+    has: async () => true,
+  };
   const client = { uploadAppended: () => Promise.reject(new Error('not reached')) } as unknown as RegistryClient;
   const failing = Promise.reject(new Error('CRIU gave up'));
   failing.catch(() => undefined);

@@ -94,6 +94,31 @@ test('much memory: before the freeze, and what follows is told of it', async () 
   expect(source.keeper.view(uid).containers.map(({ warmBytes }) => warmBytes)).toEqual([[gibibyte], [gibibyte]]);
 });
 
+test.each<[string, number, boolean]>([
+  ['little memory is sent when CRIU has written it', 64 << 20, false],
+  ['much memory while it does', gibibyte, true],
+])('%s', async (_, memory, alongside) => {
+  const { promise: whole, resolve: written } = Promise.withResolvers<void>();
+  const path = join(cleanup.directory(), 'warm');
+  mkdirSync(join(path, 'checkpoint'), { recursive: true });
+  const { source, calls } = await start(memory, {
+    async checkpoint() {
+      calls.push('dump');
+      return { path, whole };
+    },
+  });
+  await source.set('Shipped', to());
+  await until(() => calls.filter((call) => call === 'dump').length === 2);
+  if (alongside) await until(() => calls.includes('send app ahead'));
+  else {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(calls).not.toContain('send app ahead');
+  }
+  written();
+  await source.reaches('Shipped');
+  expect(calls).toContain('send app ahead');
+});
+
 test('a limit that makes the first round long: a second one, which knows of the first', async () => {
   let time = performance.now();
   const clock = jest.spyOn(performance, 'now').mockImplementation(() => (time += 100_000));

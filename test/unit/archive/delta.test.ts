@@ -108,6 +108,30 @@ test('memory that came, went and stayed is told by address, wherever it lies in 
   });
 });
 
+test('little that changed is also told as if it were new', async () => {
+  const before = fresh(20);
+  const [changed, added] = fresh(2);
+  const now = [undefined, ...before.slice(1, 5), changed, ...before.slice(6), added];
+  const found = await between(await checkpoint('now', now), await checkpoint('before', before));
+  const few = await found.few;
+  expect(few && { runs: readPagemap(few.pagemap, 'x').runs, pages: listOf(few.pages) }).toEqual({
+    runs: [run(1, 4, parent), run(5, 1, present), run(6, 14, parent), run(20, 1, present)],
+    pages: [range(4, 1), range(19, 1)],
+  });
+});
+
+test.each([
+  ['bytes', 1025, 1],
+  ['stretches', 2050, 2],
+])('more %s of it are not', async (_what, pages, every) => {
+  const before = fresh(pages);
+  const now = before.map((content, index) => (index % every === 0 ? (fresh(1)[0] as Buffer) : content));
+  const found = await between(await checkpoint('now', now), await checkpoint('before', before));
+  expect(await found.few).toBeUndefined();
+  expect(found.changed.bytes).toBe((pages / every) * page);
+  await found.pagemap;
+});
+
 test('what is the same at another address is not the same', async () => {
   const [a, b] = fresh(2);
   expect(await delta([a, b], [b, a])).toEqual({ runs: [run(0, 2, parent)], changed: [range(0, 2)], added: [] });

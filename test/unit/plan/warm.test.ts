@@ -18,7 +18,8 @@ const half = (seconds: number) => ({ bytes: 512 * mebi, seconds });
 
 test.each<[string, Partial<WarmFacts>, boolean]>([
   ['much memory, a network slower than the disk', {}, true],
-  ['little memory', { memory: 64 * mebi }, false],
+  ['little memory', { memory: 64 * mebi }, true],
+  ['so little that nobody notices', { memory: 32 * mebi }, false],
   ['a network as fast as the disk: all is sent while it is written', { sendRate: 900 * mebi }, false],
   ['little memory, a slow network', { memory: 64 * mebi, sendRate: 12 * mebi }, true],
   ['a slow disk: the round itself costs more than it saves', { dumpRate: 200 * mebi }, false],

@@ -48,6 +48,12 @@ const agentDeadline = 10_000;
 /** How long work under way may go on when leading ends. Milliseconds. */
 const drainGrace = 2000;
 
+/**
+ * What changes of a pod that is restored comes in bursts, and each look takes something from the nodes while its processes stand still;
+ * that they run is told by the agent, at once. Milliseconds.
+ */
+const restoringPause = 250;
+
 /** Runs the controller until the signal aborts: every replica keeps the certificates, the leader moves pods. */
 export async function runController(options: ControllerOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { namespace, settings } = options;
@@ -185,7 +191,8 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       log.info({ migration: keyOf(wanted), pod: key }, 'made as the pod asks');
     };
     const concerned = (pod: Pod) => {
-      for (const migration of informers.migrations.byIndex(indexes.pod, keyOf(pod))) queue.add(keyOf(migration));
+      for (const migration of informers.migrations.byIndex(indexes.pod, keyOf(pod)))
+        queue.addAfter(keyOf(migration), migration.status?.phase === 'Restoring' ? restoringPause : 0);
     };
     const asked = (pod: Pod) => {
       concerned(pod);

@@ -5,7 +5,7 @@ import { volumesRepository } from '../../../src/agent/target.ts';
 import { digestOf } from '../../../src/image/digest.ts';
 import { mediaTypes } from '../../../src/image/media-types.ts';
 import type { RegistryBackend } from '../../../src/image/registry-server.ts';
-import { Cleanup } from '../image/fixtures.ts';
+import { Cleanup, until } from '../image/fixtures.ts';
 import { otherUid, podUid, uid } from './fakes.ts';
 import { startTarget, type Target } from './target-fixtures.ts';
 
@@ -57,6 +57,7 @@ describe('what the kubelet pulls', () => {
   test('the checkpoint ahead of the pull, for nobody in particular, while it is served and not started', async () => {
     const { target, digest, pull, serve } = await open();
     await serve();
+    await until(() => target.runtime.pulls.length > 0);
     const ahead = target.runtime.pulls[0]?.split(':').at(-1) ?? '';
     expect(ahead).toMatch(/^ahead-[0-9a-f]{32}$/);
     const manifest = await pull.resolveManifest(`${target.token()}/app`, ahead, options);

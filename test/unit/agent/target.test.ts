@@ -140,6 +140,7 @@ describe('served, revoked, committed', () => {
     await target.set('Serving');
     const { runtime } = target;
     const ahead = (name: string) => expect.stringMatching(`^localhost:5001/${target.token()}/${name}:ahead-[0-9a-f]{32}$`);
+    await until(() => runtime.pulls.length > 0);
     expect(runtime.pulls).toEqual(['app', 'proxy'].map(ahead));
     await target.set('Committed');
     expect(runtime.calls.some((call) => call.startsWith('remove images sha256:'))).toBe(true);

@@ -20,7 +20,7 @@ faults: setup lab ## the fault matrix on the two nodes, about an hour; writes do
 load: setup ## 1,000 pods evicted at once on a real control plane with fake nodes, about 10 minutes; writes docs/scale.md (PODS=n, NODES=n, ASK=seconds, REPORT=file, LOGS=directory)
 	@PODS="$(PODS)" NODES="$(NODES)" ASK="$(ASK)" LOGS="$(LOGS)" REPORT="$(REPORT)" DOCUMENT="$(DOCUMENT)" node_modules/.bin/node test/load/run.ts
 
-bench: setup lab ## the documented way against podferry, about 45 minutes; writes docs/performance.md (ARGS="--help" tells the options)
+bench: setup lab ## the documented way against podferry, about two hours; writes docs/performance.md (ARGS="--help" tells the options)
 	@test/lab/in-control node_modules/.bin/node test/bench/run.ts $(ARGS)
 
 test: ## all tests, from nothing: checks, unit, integration and cluster tests

@@ -10,6 +10,8 @@ export interface Cell {
   mebibytes: number;
   load: Load;
   containers: number;
+  /** Without the usual one, for the token of its service account. */
+  volumes?: false;
 }
 
 export interface PlannedCell extends Cell {
@@ -27,34 +29,35 @@ export interface Choice {
   containers?: number[];
   repetitions?: number;
   ways?: Way[];
+  withoutVolumes?: boolean;
 }
 
+/** How often each is moved each way. */
+const usualRepetitions = 5;
+
 /** Every combination of what was chosen. 4 GiB, which takes minutes a move, only as the plainest pod unless it was asked for. */
-export function plan({ sizes, loads: chosenLoads, containers, repetitions, ways: chosenWays }: Choice): PlannedCell[] {
-  const cells = (sizes ?? defaultSizes).flatMap((mebibytes) =>
-    (chosenLoads ?? loads).flatMap((load) => (containers ?? defaultContainers).map((count) => ({ mebibytes, load, containers: count }))),
+export function plan({ sizes, loads: chosenLoads, containers, repetitions, ways: chosenWays, withoutVolumes }: Choice): PlannedCell[] {
+  const without = withoutVolumes ? { volumes: false as const } : {};
+  const cells: Cell[] = (sizes ?? defaultSizes).flatMap((mebibytes) =>
+    (chosenLoads ?? loads).flatMap((load) =>
+      (containers ?? defaultContainers).map((count) => ({ mebibytes, load, containers: count, ...without })),
+    ),
   );
   return cells
     .filter((cell) => sizes || cell.mebibytes < 4096 || isPlain(cell))
-    .map((cell) => ({ ...cell, repetitions: repetitions ?? usualRepetitions(cell), ways: chosenWays ?? usualWays(cell) }));
+    .map((cell) => ({ ...cell, repetitions: repetitions ?? usualRepetitions, ways: chosenWays ?? usualWays(cell) }));
 }
 
-const isPlain = ({ load, containers }: Cell) => load === 'random' && containers === 1;
-
-/** Five where figures are promised, fewer elsewhere, so that a full run takes about 45 minutes. */
-export function usualRepetitions(cell: Cell): number {
-  if (cell.mebibytes >= 4096) return 1;
-  if (isPlain(cell) || (cell.load === 'idle5' && cell.containers === 1)) return 5;
-  return cell.mebibytes < 1024 ? 3 : 1;
-}
+/** What growth, parts and the floor are shown of. */
+export const isPlain = ({ load, containers, volumes }: Cell) => load === 'random' && containers === 1 && volumes !== false;
 
 /** For small pods it makes little difference whether memory is sent ahead. */
 export function usualWays({ mebibytes }: Cell): Way[] {
   return ways.filter((way) => way !== 'cold' || mebibytes >= 256);
 }
 
-export function nameOf({ mebibytes, load, containers }: Cell): string {
-  return `${sizeName(mebibytes)} ${load}, ${containers} container${containers === 1 ? '' : 's'}`;
+export function nameOf({ mebibytes, load, containers, volumes }: Cell): string {
+  return `${sizeName(mebibytes)} ${load}, ${containers} container${containers === 1 ? '' : 's'}${volumes === false ? ', no volume' : ''}`;
 }
 
 export function sizeName(mebibytes: number): string {
@@ -62,5 +65,6 @@ export function sizeName(mebibytes: number): string {
 }
 
 export function sameCell(left: Cell, right: Cell): boolean {
-  return left.mebibytes === right.mebibytes && left.load === right.load && left.containers === right.containers;
+  const keys = ['mebibytes', 'load', 'containers', 'volumes'] as const;
+  return keys.every((key) => left[key] === right[key]);
 }

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Cell, nameOf, sameCell, sizeName } from './cells.ts';
+import { type Cell, isPlain, nameOf, sameCell, sizeName } from './cells.ts';
 import { duration, logPlot, stackedBars } from './plot.ts';
 import { type Floor, type Part, type Results, type Trial, type Way, ways } from './results.ts';
 import { median, summarize } from './statistics.ts';
@@ -28,8 +28,8 @@ export function markdown(results: Results): string {
 /** Kinds of pods in the order in which they were measured. */
 function cellsOf({ trials }: Results): Cell[] {
   const cells: Cell[] = [];
-  for (const { mebibytes, load, containers } of trials) {
-    const cell = { mebibytes, load, containers };
+  for (const { mebibytes, load, containers, volumes } of trials) {
+    const cell: Cell = { mebibytes, load, containers, ...(volumes === false && { volumes }) };
     if (!cells.some((each) => sameCell(each, cell))) cells.push(cell);
   }
   const plainFirst = (cell: Cell) => (cell.load === 'random' ? 0 : cell.load === 'idle5' ? 1 : 2) * 10 + cell.containers;
@@ -71,7 +71,7 @@ export function downtimeTable(results: Results): string {
   const rows = cellsOf(results).map((cell) => {
     const of = (way: Way) => trialsOf(results, cell, way).map(({ downtime }) => downtime);
     const [documented, cold, podferry] = [of('documented'), of('cold'), of('podferry')];
-    const floor = cell.containers === 1 ? floorOf(results, cell.mebibytes) : undefined;
+    const floor = cell.containers === 1 && cell.volumes !== false ? floorOf(results, cell.mebibytes) : undefined;
     return [
       nameOf(cell),
       `${Math.max(documented.length, podferry.length)}`,
@@ -182,7 +182,7 @@ function medians(trials: Trial[], of: (trial: Trial) => Part[]): { name: string;
   }));
 }
 
-const plainCells = (results: Results) => cellsOf(results).filter(({ load, containers }) => load === 'random' && containers === 1);
+const plainCells = (results: Results) => cellsOf(results).filter(isPlain);
 
 function partsTables(results: Results): string {
   return (['podferry', 'cold', 'documented'] as const)

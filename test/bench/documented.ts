@@ -8,7 +8,7 @@ import { handle, lab, onNode } from '../cluster/support/lab.ts';
 import type { Space } from '../cluster/support/space.ts';
 import type { Cell } from './cells.ts';
 import { NodeShell } from './node-shell.ts';
-import { containerOn, containersOf, destination, portsOf, remove, source } from './pods.ts';
+import { containerOn, destination, portsOf, remove, source, specOf } from './pods.ts';
 import type { Moved, Mover } from './trial.ts';
 
 const repository = 'bench/checkpoint';
@@ -61,7 +61,8 @@ export class DocumentedWay implements Mover {
       const push = `buildah push --quiet --authfile /lab/pki/registry-auth.json --cert-dir /lab/registry-ca ${image} docker://${image}`;
       times.push += (await run(push)).milliseconds;
     }
-    const containers = (await containersOf(cell)).map((container) => ({
+    const spec = await specOf(cell);
+    const containers = spec.containers.map((container) => ({
       ...container,
       image: archives.find((archive) => archive.container === container.name)?.image,
     }));
@@ -70,7 +71,7 @@ export class DocumentedWay implements Mover {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { name: `${name}-restored` },
-      spec: { nodeName: destination, terminationGracePeriodSeconds: 1, containers },
+      spec: { ...spec, nodeName: destination, containers },
     });
     return {
       // The state is that of the checkpoint; what the source answered from then on is not in it.

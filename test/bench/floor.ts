@@ -4,7 +4,7 @@ import type { Space } from '../cluster/support/space.ts';
 import type { Cell } from './cells.ts';
 import type { Client } from './client.ts';
 import { NodeShell } from './node-shell.ts';
-import { containersOf, createSource, destination, portsOf, remove, source } from './pods.ts';
+import { createSource, destination, portsOf, remove, source, specOf } from './pods.ts';
 import type { Floor } from './results.ts';
 
 /** On the disk that podferry's checkpoints lie on. */
@@ -59,11 +59,10 @@ export async function sweepFloor(shell: NodeShell): Promise<void> {
 async function plainPod(space: Space, client: Client): Promise<number> {
   const name = `plain-${randomBytes(4).toString('hex')}`;
   const cell: Cell = { mebibytes: 1, load: 'random', containers: 1 };
-  const containers = await containersOf(cell);
   try {
     await client.watch(portsOf(cell));
     const began = Date.now();
-    const spec = { nodeName: destination, terminationGracePeriodSeconds: 1, containers };
+    const spec = { ...(await specOf(cell)), nodeName: destination };
     await space.create({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec });
     const [first] = await client.firstOfTarget(60_000);
     return (first?.at ?? Number.NaN) - began;

@@ -21,7 +21,7 @@ export const containerOn = (port: number) => `counter-${port}`;
 const halfACore = 500;
 
 /** Counters that share out the memory; readiness asks what costs nothing, not for the checksum of all memory. */
-export async function containersOf(cell: Cell) {
+async function containersOf(cell: Cell) {
   const image = BaseRegistry.reference(await lab(), await imageOf('counter'));
   return Promise.all(
     portsOf(cell).map((port) =>
@@ -37,9 +37,18 @@ export async function containersOf(cell: Cell) {
   );
 }
 
+/** What is the same of all pods of a kind. */
+export async function specOf(cell: Cell) {
+  return {
+    terminationGracePeriodSeconds: 1,
+    containers: await containersOf(cell),
+    ...(cell.volumes === false && { automountServiceAccountToken: false }),
+  };
+}
+
 /** A bare pod on the source, as people run them: free to go elsewhere. */
 export async function createSource(space: Space, name: string, cell: Cell) {
-  const spec = { affinity: onNode(source), terminationGracePeriodSeconds: 1, containers: await containersOf(cell) };
+  const spec = { ...(await specOf(cell)), affinity: onNode(source) };
   await space.create({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec });
   const pod = await space.ready(name, 180_000);
   if (pod.spec.nodeName !== source) throw new Error(`pod ${name} was placed on ${pod.spec.nodeName}, not on ${source}`);

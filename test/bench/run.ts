@@ -7,7 +7,7 @@ import { messageOf } from '../../src/util/errors.ts';
 import { closeCluster } from '../cluster/support/cluster.ts';
 import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
-import { type Choice, loads, nameOf, type PlannedCell, plan } from './cells.ts';
+import { type Choice, isPlain, loads, nameOf, type PlannedCell, plan } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
 import { joined, type Results, ways } from './results.ts';
 import { noRoomFor } from './room.ts';
@@ -48,12 +48,9 @@ const options = new Command('make bench')
   .addOption(new Option('--sizes <list>', 'memory of the pods in MiB: 16,64,256,1024,4096').argParser(numbers))
   .addOption(new Option('--loads <list>', `what is in it: ${loads.join(',')}`).argParser(anyOf(loads)))
   .addOption(new Option('--containers <list>', 'containers a pod: 1,3').argParser(numbers))
-  .addOption(
-    new Option('--repetitions <n>', 'moves of each kind and way; left out: 5 where figures are promised, else 3 or 1').argParser(
-      (word) => numbers(word)[0],
-    ),
-  )
+  .addOption(new Option('--repetitions <n>', 'moves of each kind and way; left out: 5').argParser((word) => numbers(word)[0]))
   .addOption(new Option('--ways <list>', `how they are moved: ${ways.join(',')}`).argParser(anyOf(ways)))
+  .option('--without-volumes', 'pods without the token of their service account, which is a volume')
   .option('--quick', 'one move each of 16 and 64 MiB, to see that it works')
   .option('--document <file...>', 'measure nothing, write docs/performance.md from the results of earlier runs')
   .parse()
@@ -91,7 +88,7 @@ async function measure(options: {
       results.trials.push(...trials);
       done += ways.length;
       for (const trial of trials) say(`${done}/${moves} ${sayTrial(trial)}`);
-      if (cell.load === 'random' && cell.containers === 1 && repetition <= mostFloors) {
+      if (isPlain(cell) && repetition <= mostFloors) {
         await bench
           .floor(cell.mebibytes, repetition)
           .then((floor) => results.floors.push(floor))

@@ -58,6 +58,8 @@ hold, the switch and the pull. What cannot be taken without patching CRIU, the r
   \`--pre-dump\`, \`--lazy-pages\`), but containerd's shim passes none of these on (its checkpoint options: images, log, a few flags).
 - **The restore**: CRIU reads all memory before the process goes on, into new pages; lazily it could go on at once, but the shim does not start a page server.
   Files are hard links (\`src/agent/criu-hook.ts\`), so the runtime copies nothing of them.
+- **The wait for volumes**: a kubelet looks for the pod's volumes as soon as it knows the pod, when they cannot be there, and then every 300 ms (\`podAttachAndMountRetryInterval\`,
+  pkg/kubelet/volumemanager). Every pod has one, the token of its service account, unless it says otherwise: those of which the table says so.
 - **The sandbox**: the kubelet makes it when it sees the target pod, which cannot be there before the switch: its name is the source's, or its owner makes it then.
 
 ## What it costs

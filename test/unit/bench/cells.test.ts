@@ -1,9 +1,15 @@
 import { nameOf, plan } from '../../bench/cells.ts';
 
 describe('the plan of a run', () => {
-  it('moves plain pods of up to 1 GiB five times each', () => {
-    const full = plan({}).filter(({ load, containers, repetitions }) => load === 'random' && containers === 1 && repetitions >= 5);
-    expect(full.map(({ mebibytes }) => mebibytes)).toEqual([16, 64, 256, 1024]);
+  it('moves each kind of pod five times', () => {
+    expect(plan({})).toHaveLength(25);
+    expect(plan({}).filter(({ repetitions }) => repetitions < 5)).toEqual([]);
+  });
+
+  it('tells pods without volumes from the others', () => {
+    const [cell] = plan({ sizes: [64], loads: ['random'], containers: [1], withoutVolumes: true });
+    expect(cell).toMatchObject({ volumes: false });
+    expect(cell && nameOf(cell)).toBe('64 MiB random, 1 container, no volume');
   });
 
   it('takes 4 GiB only as a plain pod, unless it is asked for', () => {

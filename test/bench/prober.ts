@@ -75,7 +75,8 @@ class Target {
   }
 }
 
-const send = (message: FromProber) => process.send?.(message);
+// Whoever is gone hears nothing; the end comes with `disconnect`.
+const send = (message: FromProber) => process.send?.(message, undefined, undefined, () => undefined);
 /** Told several at a time: on a machine with two cores each message takes something away from what is measured. */
 let answers: Answer[] = [];
 function tell(): void {

@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ComparedAhead, deltaOf } from '../archive/delta.ts';
-import { GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { type Content, GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
@@ -10,6 +10,7 @@ import { loadPagemap, pagesBytes } from '../archive/pagemap.ts';
 import { Ranges, RangesOfFile } from '../archive/ranges.ts';
 import type { BlobInfo } from '../image/blob.ts';
 import { ImageError } from '../image/errors.ts';
+import { bulkHighWaterMark } from '../util/hashing.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
 import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
@@ -55,7 +56,7 @@ export interface Beside {
   own: Pages;
   parent: Pages;
   /** What is so little that it goes in the archive itself, read when it is its turn, and page maps that say what is whose. */
-  inArchive: [name: string, content: Buffer | (() => Promise<Buffer>)][];
+  inArchive: [name: string, content: Buffer | Content][];
 }
 
 /**
@@ -150,7 +151,7 @@ export async function shipChanges(
       const source = rangesOf(found.added);
       if ((await source.available(mostInArchive, stop)) === 0) {
         const own = found.few ?? found.added;
-        inArchive.push([name, () => contentOf(rangesOf(own), own.bytes)]);
+        inArchive.push([name, contentOf(rangesOf(own), own.bytes)]);
       } else {
         const { digest, size } = await upload(source, 'added');
         added.set(name, { digest, size });
@@ -236,11 +237,18 @@ async function comparableIn(layers: WarmLayer[]): Promise<ReadonlySet<string>> {
   return new Set(inAll.filter(isOwn));
 }
 
-async function contentOf(source: RangesOfFile, bytes: number): Promise<Buffer> {
-  const content = Buffer.alloc(bytes);
-  const read = await source.read(content, 0);
-  if (read < bytes) throw new ArchiveError('truncated', `a file of memory has ${bytes - read} bytes less than a moment ago`);
-  return content;
+function contentOf(source: RangesOfFile, size: number): Content {
+  const read = async function* () {
+    for (let at = 0; at < size; ) {
+      const piece = Buffer.alloc(Math.min(bulkHighWaterMark, size - at));
+      const bytes = await source.read(piece, at);
+      if (bytes < piece.length)
+        throw new ArchiveError('truncated', `a file of memory has ${size - at - bytes} bytes less than a moment ago`);
+      yield piece;
+      at += bytes;
+    }
+  };
+  return { size, read };
 }
 
 /** What CRIU wrote of memory. Bytes. */
@@ -276,14 +284,14 @@ async function* addedFiles(
   pages: Promise<Beside>,
   contentDirectory: string,
   layout: WarmLayer | undefined,
-): AsyncGenerator<[string, Buffer | string]> {
+): AsyncGenerator<[string, Buffer | string | Content]> {
   const laidOut = layout ? mapsIn(join(layout.path, mapsDirectory)) : Promise.resolve([]);
   laidOut.catch(() => undefined);
   const { own, parent, inArchive } = await pages;
   const linksTo = (files: Pages, under: string) =>
     [...files].map(([name, { digest }]) => `${under}${name} ${join(contentDirectory, digest.replace('sha256:', ''))}`);
   const links = [...linksTo(own, ''), ...linksTo(parent, 'parent/')];
-  for (const [name, content] of inArchive) yield [`${imagesDirectory}/${name}`, typeof content === 'function' ? await content() : content];
+  for (const [name, content] of inArchive) yield [`${imagesDirectory}/${name}`, content];
   for (const [name, map] of await laidOut) {
     const kept = `podferry.parent.${name}`;
     yield [`${imagesDirectory}/${kept}`, map];

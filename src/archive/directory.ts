@@ -31,9 +31,18 @@ export function packCheckpoint(directory: string, { without = () => false, added
   return Readable.from(entriesOf(directory, without, added), { objectMode: false, highWaterMark: bulkHighWaterMark });
 }
 
+/** A file's content that is read when it is its turn, in pieces. */
+export interface Content {
+  /** Bytes. */
+  size: number;
+  read(): AsyncIterable<Buffer>;
+}
+
+type Added = [name: string, content: Buffer | string | Content];
+
 interface Changes {
   without: (name: string) => boolean;
-  added: AsyncIterable<[string, Buffer | string]> | Iterable<[string, Buffer | string]>;
+  added: AsyncIterable<Added> | Iterable<Added>;
 }
 
 async function* entriesOf(directory: string, without: Changes['without'], added: Changes['added']): AsyncGenerator<Buffer> {
@@ -51,11 +60,13 @@ async function* entriesOf(directory: string, without: Changes['without'], added:
       yield Buffer.alloc(paddingOf(size));
     } else throw new ArchiveError('malformed', `${join(directory, name)} is neither a file nor a directory`);
   }
-  for await (const [name, text] of added) {
-    const content = typeof text === 'string' ? Buffer.from(text) : text;
-    yield entry(name, '0', content.length, 0o600, 0);
-    yield content;
-    yield Buffer.alloc(paddingOf(content.length));
+  for await (const [name, given] of added) {
+    const content = typeof given === 'string' ? Buffer.from(given) : given;
+    const size = Buffer.isBuffer(content) ? content.length : content.size;
+    yield entry(name, '0', size, 0o600, 0);
+    if (Buffer.isBuffer(content)) yield content;
+    else yield* content.read();
+    yield Buffer.alloc(paddingOf(size));
   }
   yield Buffer.alloc(2 * blockSize);
 }

@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ComparedAhead, deltaOf } from '../archive/delta.ts';
-import { type Content, GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { type Added, type Content, GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
@@ -171,11 +171,8 @@ export async function shipChanges(
   /** Where nothing is patched nobody else would notice that it is gone. Undefined: it is not known, and so it has to be patched. */
   const isThere = async (stop: AbortSignal) => {
     if (readAgain) return undefined;
-    const found = Promise.all(Object.values(parent.pages).map(({ digest }) => has(digest, stop)));
-    return found.then(
-      (all) => all.every(Boolean),
-      () => undefined,
-    );
+    const found = await Promise.all(Object.values(parent.pages).map(({ digest }) => has(digest, stop))).catch(() => undefined);
+    return found?.every(Boolean);
   };
   const compare = async (stop: AbortSignal) => {
     const [there] = await Promise.all([isThere(stop), whole]);
@@ -280,11 +277,7 @@ export async function packWithoutPages(
   return packCheckpoint(directory, { without, added: addedFiles(pages, contentDirectory, layers[0]) });
 }
 
-async function* addedFiles(
-  pages: Promise<Beside>,
-  contentDirectory: string,
-  layout: WarmLayer | undefined,
-): AsyncGenerator<[string, Buffer | string | Content]> {
+async function* addedFiles(pages: Promise<Beside>, contentDirectory: string, layout: WarmLayer | undefined): AsyncGenerator<Added> {
   const laidOut = layout ? mapsIn(join(layout.path, mapsDirectory)) : Promise.resolve([]);
   laidOut.catch(() => undefined);
   const { own, parent, inArchive } = await pages;

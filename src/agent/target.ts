@@ -392,15 +392,14 @@ export class TargetKeeper {
     const names = Object.keys(entry.record.containers);
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(pullDeadline)]);
     const pull = async () => {
-      await sleep(pullAfter, undefined, { signal });
-      await Promise.all(names.map((name) => this.#ports.runtime.pullImage(`${host}/${name}:${tag}`, signal)));
+      try {
+        await sleep(pullAfter, undefined, { signal });
+        await Promise.all(names.map((name) => this.#ports.runtime.pullImage(`${host}/${name}:${tag}`, signal)));
+      } catch (error) {
+        this.#log.info({ migration: uid, error: messageOf(error) }, 'the runtime could not have the archives ahead of the pull');
+      }
     };
-    const done = pull().then(
-      () => undefined,
-      (error: unknown) =>
-        this.#log.info({ migration: uid, error: messageOf(error) }, 'the runtime could not have the archives ahead of the pull'),
-    );
-    entry.pulling = { tag, done, stop };
+    entry.pulling = { tag, done: pull(), stop };
   }
 
   #fetch(uid: string, entry: Entry): void {

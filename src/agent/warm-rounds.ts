@@ -69,9 +69,9 @@ export class WarmRounds {
         // While memory is sent: afterwards, what changes meanwhile would have to be sent too.
         const taking = Promise.all(dumps.map(({ dumped }) => dumped.promise)).then(takeMore);
         taking.catch(() => undefined);
-        const round = { alongside: !isSmall(memory) };
+        const alongside = !isSmall(memory);
         const sent = await Promise.all(
-          dumps.map(({ container, dumped }) => this.#round(ahead, work, container, { ...round, dumpEnded: dumped.resolve })),
+          dumps.map(({ container, dumped }) => this.#round(ahead, work, container, { alongside, dumpEnded: dumped.resolve })),
         );
         held = await taking;
         if (rounds > 0) changed = { bytes: sent.reduce((sum, bytes) => sum + bytes, 0), seconds: since };
@@ -84,8 +84,8 @@ export class WarmRounds {
   }
 
   /**
-   * @param options.alongside whether memory is sent while CRIU writes: the pod stands still for as long as that takes, and of little
-   *   memory, half of that time is what sending takes of the cores
+   * @param options.alongside whether memory is sent while CRIU writes. The pod stands still meanwhile: with little memory for half as
+   *   long again when sending takes something of the cores
    * @param options.dumpEnded is told when CRIU needs no more memory
    * @returns what was sent, bytes
    */

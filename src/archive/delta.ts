@@ -162,8 +162,7 @@ export async function deltaOf(
   const pages = `pages-${now.id}.img`;
   const parentPages = `pages-${before.id}.img`;
   const known = pages === parentPages ? ahead : undefined;
-  const few = Promise.withResolvers<Few | undefined>();
-  const result = new DeltaBuilder(now.id, changed(pages), added(pages), few.resolve);
+  const result = new DeltaBuilder(now.id, changed(pages), added(pages));
   const there = heldBy(before, laidOut, held);
   const compare = async () => {
     const paths = [join(directory, pages), join(parent, parentPages)] as const;
@@ -179,13 +178,14 @@ export async function deltaOf(
       waiting = async () => result.add(parts, answers, (await asked)?.differs);
     }
     await waiting?.();
-    return result.pagemap();
+    return result.end();
   };
   const pagemap = compare();
-  pagemap.catch(few.reject);
   // Who sends what changed hears of a failure too.
-  few.promise.catch(() => undefined);
-  return { pages, patched: `pages-${laidOut.id}.img`, pagemap, few: few.promise };
+  pagemap.catch(result.told.reject);
+  const few = result.told.promise;
+  few.catch(() => undefined);
+  return { pages, patched: `pages-${laidOut.id}.img`, pagemap, few };
 }
 
 const page = pageSize ?? 4096;
@@ -310,15 +310,14 @@ class DeltaBuilder {
   readonly #map: MapBuilder;
   /** As long as it is little. */
   #few: { map: MapBuilder; pages: Ranges } | undefined;
-  readonly #tellFew: (few: Few | undefined) => void;
+  /** What there is instead of a patch. */
+  readonly told = Promise.withResolvers<Few | undefined>();
 
-  /** @param tellFew is told, once, what there is instead of a patch */
-  constructor(id: number, changes: Ranges, additions: Ranges, tellFew: (few: Few | undefined) => void) {
+  constructor(id: number, changes: Ranges, additions: Ranges) {
     this.#changes = changes;
     this.#additions = additions;
     this.#map = new MapBuilder(id);
     this.#few = { map: new MapBuilder(id), pages: new Ranges() };
-    this.#tellFew = tellFew;
   }
 
   /**
@@ -344,8 +343,9 @@ class DeltaBuilder {
     }
   }
 
-  pagemap(): Buffer {
-    this.#tellFew(this.#few && { pagemap: this.#few.map.end(), pages: this.#few.pages });
+  /** The page map. */
+  end(): Buffer {
+    this.told.resolve(this.#few && { pagemap: this.#few.map.end(), pages: this.#few.pages });
     return this.#map.end();
   }
 
@@ -374,7 +374,7 @@ class DeltaBuilder {
     pages.add(place, bytes);
     if (pages.bytes <= fewBytes && pages.count <= fewStretches) return;
     this.#few = undefined;
-    this.#tellFew(undefined);
+    this.told.resolve(undefined);
   }
 }
 

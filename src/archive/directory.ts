@@ -38,7 +38,8 @@ export interface Content {
   read(): AsyncIterable<Buffer>;
 }
 
-type Added = [name: string, content: Buffer | string | Content];
+/** A file that the directory does not have. */
+export type Added = [name: string, content: Buffer | string | Content];
 
 interface Changes {
   without: (name: string) => boolean;

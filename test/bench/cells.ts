@@ -33,7 +33,7 @@ export interface Choice {
 }
 
 /** How often each is moved each way. */
-const usualRepetitions = 5;
+export const usualRepetitions = 5;
 
 /** Every combination of what was chosen. 4 GiB, which takes minutes a move, only as the plainest pod unless it was asked for. */
 export function plan({ sizes, loads: chosenLoads, containers, repetitions, ways: chosenWays, withoutVolumes }: Choice): PlannedCell[] {
@@ -51,7 +51,7 @@ export function plan({ sizes, loads: chosenLoads, containers, repetitions, ways:
 /** What growth, parts and the floor are shown of. */
 export const isPlain = ({ load, containers, volumes }: Cell) => load === 'random' && containers === 1 && volumes !== false;
 
-/** For small pods it makes little difference whether memory is sent ahead. */
+/** For small pods it makes less of a difference whether memory is sent ahead. */
 export function usualWays({ mebibytes }: Cell): Way[] {
   return ways.filter((way) => way !== 'cold' || mebibytes >= 256);
 }

@@ -7,7 +7,7 @@ import { messageOf } from '../../src/util/errors.ts';
 import { closeCluster } from '../cluster/support/cluster.ts';
 import { host } from '../cluster/support/lab.ts';
 import { Bench, sayTrial, versions } from './bench.ts';
-import { type Choice, isPlain, loads, nameOf, type PlannedCell, plan } from './cells.ts';
+import { type Choice, isPlain, loads, nameOf, type PlannedCell, plan, usualRepetitions } from './cells.ts';
 import { downtimeTable, writeDocument } from './document.ts';
 import { joined, type Results, ways } from './results.ts';
 import { noRoomFor } from './room.ts';
@@ -15,9 +15,6 @@ import { noRoomFor } from './room.ts';
 const project = join(import.meta.dirname, '../..');
 const directory = join(process.env.PODFERRY_CACHE ?? '/var/cache/podferry', 'bench');
 const say = (words: string) => process.stderr.write(`bench: ${words}\n`);
-
-/** Times of the floor a size: as often as what is compared with it is moved, where figures are promised. */
-const mostFloors = 5;
 
 const numbers = (words: string) =>
   words.split(',').map((word) => {
@@ -48,7 +45,9 @@ const options = new Command('make bench')
   .addOption(new Option('--sizes <list>', 'memory of the pods in MiB: 16,64,256,1024,4096').argParser(numbers))
   .addOption(new Option('--loads <list>', `what is in it: ${loads.join(',')}`).argParser(anyOf(loads)))
   .addOption(new Option('--containers <list>', 'containers a pod: 1,3').argParser(numbers))
-  .addOption(new Option('--repetitions <n>', 'moves of each kind and way; left out: 5').argParser((word) => numbers(word)[0]))
+  .addOption(
+    new Option('--repetitions <n>', `moves of each kind and way; left out: ${usualRepetitions}`).argParser((word) => numbers(word)[0]),
+  )
   .addOption(new Option('--ways <list>', `how they are moved: ${ways.join(',')}`).argParser(anyOf(ways)))
   .option('--without-volumes', 'pods without the token of their service account, which is a volume')
   .option('--quick', 'one move each of 16 and 64 MiB, to see that it works')
@@ -88,7 +87,8 @@ async function measure(options: {
       results.trials.push(...trials);
       done += ways.length;
       for (const trial of trials) say(`${done}/${moves} ${sayTrial(trial)}`);
-      if (isPlain(cell) && repetition <= mostFloors) {
+      // As often as what is compared with it is moved, and no oftener.
+      if (isPlain(cell) && repetition <= usualRepetitions) {
         await bench
           .floor(cell.mebibytes, repetition)
           .then((floor) => results.floors.push(floor))

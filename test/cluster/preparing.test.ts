@@ -212,6 +212,8 @@ it('a container that another admission step puts in after podferry has answered 
       reinvocationPolicy: 'IfNeeded',
       matchConstraints: {
         namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': space.name } },
+        // Only that pod: an API server goes by a policy for a second or more after it was deleted.
+        objectSelector: { matchLabels: { app: 'injected' } },
         resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] }],
       },
       mutations: [{ patchType: 'JSONPatch', jsonPatch: { expression } }],

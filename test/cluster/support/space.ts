@@ -80,8 +80,9 @@ export class Space {
       `pod ${this.name}/${name} is Ready`,
       async () => {
         const pod = await this.pod(name);
-        if (pod.metadata.deletionTimestamp) return undefined;
-        return pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ? pod : undefined;
+        if (pod.metadata.deletionTimestamp) throw new Error('it is being deleted');
+        if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return pod;
+        throw new Error(`it is ${pod.status?.phase} on ${pod.spec.nodeName}: ${containerStates(pod)}`);
       },
       limit,
     );
@@ -163,6 +164,10 @@ export class Space {
       .filter((event: KubeEvent) => event.regarding?.kind === kind && event.regarding.name === name)
       .map((event: KubeEvent) => `${event.reason} ${event.note}`);
   }
+}
+
+function containerStates({ status }: Pod): string {
+  return (status?.containerStatuses ?? []).map(({ name, state }) => `${name} ${JSON.stringify(state)}`).join(', ');
 }
 
 export function readyMessage(migration: Migration): string {

@@ -21,7 +21,10 @@ export async function until<Value>(
     } catch (error) {
       reason = error;
     }
-    if (performance.now() > end) throw new Error(`${words}: not within ${limit / 1000} s`, { cause: reason });
+    if (performance.now() > end) {
+      const last = reason instanceof Error ? ` (${reason.message})` : '';
+      throw new Error(`${words}: not within ${limit / 1000} s${last}`, { cause: reason });
+    }
     await sleep(every);
   }
 }

@@ -278,6 +278,8 @@ export class TargetKeeper {
     if (!entry) return false;
     const { record } = entry;
     const { namespace, pod } = record.request;
+    const verified = this.#verify(uid, entry);
+    verified.catch(() => undefined);
     const podUid = await this.#ports.runtime.podUidOf(namespace, pod ?? '', signal);
     if (!podUid || podUid !== (record.servedTo ?? podUid)) {
       this.#log.warn({ migration: uid, pod, podUid, servedTo: record.servedTo }, 'a checkpoint was asked for by a pod that it is not for');
@@ -287,7 +289,7 @@ export class TargetKeeper {
       record.servedTo = podUid;
       await this.#save(uid, entry);
     }
-    await this.#verify(uid, entry);
+    await verified;
     if (record.volumes) {
       entry.filling ??= this.#fill(uid, entry, podUid, signal).finally(() => {
         delete entry.filling;

@@ -287,7 +287,8 @@ export class TargetKeeper {
     }
     if (record.servedTo === undefined) {
       record.servedTo = podUid;
-      await this.#save(uid, entry);
+      // Nothing that is told changes: whoever waits for this node would look in vain, while the kubelet restores.
+      await this.#records.write(uid, record);
     }
     await verified;
     if (record.volumes) {
@@ -467,7 +468,7 @@ export class TargetKeeper {
     if (record.filled === podUid) return;
     await this.#ports.fillVolumes(uid, record, podUid, signal);
     record.filled = podUid;
-    await this.#save(uid, entry);
+    await this.#records.write(uid, record);
   }
 
   async #save(uid: string, entry: Entry): Promise<void> {

@@ -42,9 +42,6 @@ export interface Forgotten {
 /** How long that is remembered. Milliseconds. */
 const forgottenFor = 24 * 3600_000;
 
-/** How long a hold waits for the end of what is shipped. Milliseconds. */
-const lastWordDeadline = 1000;
-
 /** How often progress is told: with each telling the controller looks anew and writes the status. Milliseconds. */
 const progressInterval = 1000;
 
@@ -172,9 +169,6 @@ export class SourceKeeper {
         await this.#ship(uid, entry ?? this.#newEntry(uid, request), request);
         break;
       case 'Held':
-        // A destination tells that it has all a moment before this node hears it from there.
-        if (entry?.record.state === 'Checkpointed')
-          await Promise.race([entry.work?.done, sleep(lastWordDeadline, undefined, { ref: false })]);
         if (entry?.record.state === 'Shipped') {
           entry.holding ??= this.#hold(uid, entry).finally(() => {
             delete entry.holding;

@@ -21,9 +21,5 @@ test.each([
 
 test('a planner that deletes the pod before it is written that it switches is caught', () => {
   const start = startOf('none', 1, 0);
-  expectFound(
-    'mutation: switching before it is written',
-    { start, planner: switchesBeforeItIsWritten, faults: ['lostLead'] },
-    /the memory is gone/,
-  );
+  expectFound('mutation: switching before it is written', { start, planner: switchesBeforeItIsWritten, faults: ['lostLead'] }, /the memory is gone/);
 });

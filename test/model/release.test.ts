@@ -22,5 +22,5 @@ test('a pod of a ReplicaSet whose target somebody deletes by force', () => {
 });
 
 test('two pods of one ReplicaSet at once', () => {
-  expectSafe('Release, two migrations', { start: startOf('ReplicaSet', 0, 0, 2), planner, faults: [], limit: 800_000 });
+  expectSafe('Release, two migrations', { start: startOf('ReplicaSet', 0, 0, 2), planner, faults: [], limit: 400_000 });
 });

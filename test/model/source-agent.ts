@@ -23,7 +23,7 @@ function withSource(world: World, m: number, change: Partial<SourceRecord>): Wor
 /** The way back: `Resuming` is on the disk before the processes go on, and `Running` is shown only afterwards. */
 function resumes(world: World, m: number, error: SourceRecord['error'] = ''): World {
   const before = migrationOf(world, m).source?.error ?? '';
-  return withSource(world, m, { st: 'Resuming', pushed: false, holds: false, error: before || error });
+  return withSource(world, m, { st: 'Resuming', pushed: false, error: before || error });
 }
 
 /** The processes go on, and only then the archives go. */
@@ -52,18 +52,15 @@ export function setSource(world: World, m: number, request: SourceRequest, late:
         archive: false,
         lost: false,
         pushed: false,
-        holds: false,
         token: request.destination.repository,
         returning: '',
       };
       return withMigration(world, m, { source: record });
     }
     case 'Held': {
-      // The call waits for the end of the work; whoever called need not.
-      if (source?.st === 'Checkpointed' && late) return withSource(world, m, { holds: true });
-      if (source?.st !== 'Shipped' && !(source?.st === 'Checkpointed' && source.pushed)) return world;
+      if (source?.st !== 'Shipped') return world;
       if (processOf(world, source.uid)?.st !== 'paused') return resumes(world, m, 'lease');
-      return withSource(world, m, { st: 'Held', pushed: false });
+      return withSource(world, m, { st: 'Held' });
     }
     case 'Resumed': {
       if (!source || source.st === 'Running') return world;
@@ -83,7 +80,7 @@ export function forgetSource(world: World, m: number): World | undefined {
 
 /** What an agent forgets when it crashes: what was only in its memory. */
 export function crashSource(world: World, m: number): World {
-  return withSource(world, m, { pushed: false, holds: false, returning: '' });
+  return withSource(world, m, { pushed: false, returning: '' });
 }
 
 /** The same, where its last step was not on the disk yet: nobody waits for these two to be. */
@@ -134,9 +131,7 @@ function work(world: World, m: number, record: SourceRecord): Step[] {
       return [...seen, ...returns(world, m, record)];
     }
     case 'Shipped':
-      if (!record.holds) return [];
-      if (!paused) return [{ label: `${who} finds the container ended`, world: resumes(world, m, 'lease') }];
-      return [{ label: `${who} holds, as it was told before`, world: withSource(world, m, { st: 'Held', holds: false }) }];
+      return [];
   }
 }
 

@@ -31,8 +31,6 @@ export interface SourceRecord {
   readonly lost: boolean;
   /** The archives were pushed, and that is not written down yet (in memory only). */
   readonly pushed: boolean;
-  /** Told to hold while it was still at work: it does when that is done (in memory only). */
-  readonly holds: boolean;
   /** Repository at the destination. */
   readonly token: string;
   /** Repository of a return that is under way (in memory only). */

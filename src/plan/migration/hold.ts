@@ -1,17 +1,10 @@
-import type { SourceView } from '../../api/agent.ts';
 import { timeoutsOf } from '../../api/migration.ts';
 import { reasons } from '../../api/reasons.ts';
 import type { Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
 import { advanceInto, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
-import { following } from './seen.ts';
 import { switchOver } from './switch-over.ts';
-
-/** Whether the source has sent all, as far as it can know: that of a destination that has it is a word ahead of its own. */
-export function hasShipped({ state }: SourceView): boolean {
-  return state === 'Checkpointed' || state === 'Shipped' || state === 'Held';
-}
 
 /**
  * Holding: from here the source's agent never resumes the pod by itself, and the destination serves the checkpoint for
@@ -34,7 +27,7 @@ export function hold(observation: Observation): Plan {
       requeueAfter: Math.min(left, 1000),
     });
   }
-  if (!hasShipped(source.view)) {
+  if (source.view.state !== 'Shipped' && source.view.state !== 'Held') {
     return rollBack(
       observation,
       reasons.holdFailed,
@@ -61,9 +54,11 @@ export function hold(observation: Observation): Plan {
       requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
     });
   }
-  return advanceInto(switchOver, observation, 'Switching', following(observation, source.view), {
-    step: 'held',
-    reason: reasons.switching,
-    message: `switching to pod ${status.target.name} on node ${targetNode}`,
-  });
+  return advanceInto(
+    switchOver,
+    observation,
+    'Switching',
+    {},
+    { step: 'held', reason: reasons.switching, message: `switching to pod ${status.target.name} on node ${targetNode}` },
+  );
 }

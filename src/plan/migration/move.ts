@@ -1,15 +1,14 @@
 import type { SourceView } from '../../api/agent.ts';
-import type { Migration, Phase, Step } from '../../api/migration.ts';
+import type { ContainerStatus, Migration, MigrationStatus, Phase, Step } from '../../api/migration.ts';
 import { timeoutsOf } from '../../api/migration.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
 import { explainCriu } from '../criu-advice.ts';
 import { shortHash } from '../hash.ts';
-import { hasShipped, hold } from './hold.ts';
+import { hold } from './hold.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { destinationGone, sourceChanged } from './prepare.ts';
-import { advance, advanceInto, rollBack, statusOf, timeLeft, wait } from './progress.ts';
-import { sourceRequest, targetRequest } from './requests.ts';
-import { arrival, following } from './seen.ts';
+import { advance, advanceInto, microTime, rollBack, statusOf, timeLeft, wait } from './progress.ts';
+import { arrival, sourceRequest, targetRequest } from './requests.ts';
 
 /**
  * Freezing, Checkpointing, Shipping: the source's agent does these three in one go, so that no frozen millisecond is
@@ -64,8 +63,9 @@ export function move(observation: Observation): Plan {
     });
   }
   // Held or Serving: somebody began the hold, and the status did not get written.
+  const shipped = view.state === 'Shipped' || view.state === 'Held';
   const arrived = destination.view.state === 'Complete' || destination.view.state === 'Serving';
-  if (arrived && hasShipped(view)) {
+  if (shipped && arrived) {
     const plan = advanceInto(
       hold,
       observation,
@@ -182,4 +182,27 @@ function progressWords(observation: Observation, view: SourceView): { phase: Pha
       }
       return { phase: 'Freezing', reason: reasons.prepared, message: `freezing ${pod} on node ${source?.nodeName}` };
   }
+}
+
+/** What the views say of the containers, for status. The times of the freeze and the checkpoint are the agent's, not those of hearing of it. */
+function following(observation: Observation, view: SourceView): Partial<MigrationStatus> {
+  const status = statusOf(observation);
+  const containers: ContainerStatus[] = (status.containers ?? []).map((container) => {
+    const seen = view.containers.find((candidate) => candidate.name === container.name);
+    if (!seen) return container;
+    return {
+      ...container,
+      bytesSent: seen.bytesSent,
+      ...(seen.archiveBytes === undefined ? {} : { archiveBytes: seen.archiveBytes }),
+      ...(seen.warmBytes ? { warmBytes: seen.warmBytes } : {}),
+    };
+  });
+  const { frozenAt, checkpointedAt } = view;
+  const steps = {
+    ...status.steps,
+    ...(frozenAt ? { frozen: microTime(Date.parse(frozenAt)) } : {}),
+    ...(checkpointedAt ? { checkpointed: microTime(Date.parse(checkpointedAt)) } : {}),
+  };
+  const bytesSent = containers.reduce((sum, container) => sum + (container.bytesSent ?? 0), 0);
+  return { containers, bytesSent, ...(frozenAt || checkpointedAt ? { steps } : {}) };
 }

@@ -1,5 +1,5 @@
 import type { SourceGoal, SourceRequest, TargetGoal, TargetRequest } from '../../api/agent.ts';
-import { timeoutsOf } from '../../api/migration.ts';
+import { type MigrationStatus, timeoutsOf } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { emptyDirs } from '../pods/images.ts';
 import type { Observation } from './observation.ts';
@@ -49,6 +49,19 @@ export function sourceRequest(observation: Observation, goal: SourceGoal): Sourc
       ...(target?.nodeName ? { nodeName: target.nodeName } : {}),
       ...(prepared?.freeBytes === undefined ? {} : { freeBytes: prepared.freeBytes }),
     },
+  };
+}
+
+/** What the node that serves the checkpoint says of it, for status: what the target pod is made from. */
+export function arrival(observation: Observation, containers = statusOf(observation).containers): Pick<MigrationStatus, 'containers'> {
+  const { destination } = observation;
+  if (!destination?.reachable) return {};
+  return {
+    containers: (containers ?? []).map((container) => {
+      const seen = destination.view.containers.find((candidate) => candidate.name === container.name);
+      if (!seen) return container;
+      return { ...container, checkpointImage: seen.checkpointImage, ...(seen.digest ? { digest: seen.digest } : {}) };
+    }),
   };
 }
 

@@ -1,9 +1,8 @@
 import { type Reason, reasons } from '../../api/reasons.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { advance, end, statusOf, wait } from './progress.ts';
-import { sourceRequest, targetRequest } from './requests.ts';
+import { arrival, sourceRequest, targetRequest } from './requests.ts';
 import { failureOf } from './roll-back.ts';
-import { arrival } from './seen.ts';
 import { removal } from './switch-over.ts';
 
 /** Tries at the origin without a pause; after that a person is told, and it is tried now and then. */

@@ -183,48 +183,6 @@ describe('the lease', () => {
   });
 });
 
-describe('told to hold while the last word of what it sent is under way', () => {
-  const sending = async () => {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const ship = async () => {
-      await promise;
-      return { digest: 'sha256:1', bytes: 42 };
-    };
-    const source = await startSource(cleanup, { ports: { ship } });
-    await source.set('Shipped');
-    await source.reaches('Checkpointed');
-    const held = source.set('Held');
-    await new Promise((wait) => setTimeout(wait, 20));
-    expect(source.keeper.view(uid).state).toBe('Checkpointed');
-    return { source, held, resolve, reject };
-  };
-
-  test('it holds when that has come', async () => {
-    const { source, held, resolve } = await sending();
-    resolve();
-    expect(await held).toBe('Held');
-    expect((await source.written())?.state).toBe('Held');
-  });
-
-  test('what did not arrive is not held for', async () => {
-    const { source, held, reject } = await sending();
-    reject(new Error('no route'));
-    expect(await held).not.toBe('Held');
-    await source.resumed();
-    expect(source.keeper.view(uid).error).toEqual({ step: 'ship', message: 'no route' });
-  });
-
-  test('a resume that comes meanwhile goes before it', async () => {
-    const { source, held, resolve } = await sending();
-    const resumed = source.set('Resumed');
-    resolve();
-    expect(await resumed).toBe('Running');
-    expect(await held).not.toBe('Held');
-    expect(source.keeper.view(uid).state).toBe('Running');
-    expect(source.runtime.paused).toEqual([]);
-  });
-});
-
 describe('held', () => {
   test('it never resumes by itself, and asks for no lease', async () => {
     const source = await startSource(cleanup);

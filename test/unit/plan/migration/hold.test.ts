@@ -28,7 +28,6 @@ test('both are asked to write it down: the source that it holds, the destination
   expect(plan.status?.phase).toBe('Holding');
   expect(said(plan)).toMatchObject({ reason: 'Switching', message: 'holding pod web-7d9f-abcde on node node-a' });
   for (const half of [
-    { ...ready, source: sourceIs('Checkpointed') },
     { ...ready, source: sourceIs('Held') },
     { ...ready, destination: targetIs('Serving') },
   ]) {

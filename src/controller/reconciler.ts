@@ -8,8 +8,6 @@ import type { Agents } from './agents.ts';
 export interface ReconcilerPorts {
   /** The freshest Migration, straight from the API server; undefined when it is gone. */
   getMigration(namespace: string, name: string, signal: AbortSignal): Promise<Migration | undefined>;
-  /** As a cache has it, which may be behind. */
-  cached(namespace: string, name: string): Migration | undefined;
   observe(migration: Migration, signal: AbortSignal): Promise<Observation>;
   /** Replaces the status; fails with a conflict when the Migration changed since it was read. */
   writeStatus(migration: Migration, status: MigrationStatus, signal: AbortSignal): Promise<Migration>;
@@ -45,31 +43,17 @@ export class Reconciler {
     /** What the API server answered when the last round wrote it, and nothing was asked of that server since: as fresh as a read. */
     let known: Migration | undefined;
     for (let round = 0; round < maximumRounds; round++) {
-      // What is around the one in the cache is looked at while that is compared with the freshest: mostly they are the same.
-      const likely = known ?? this.#ports.cached(namespace, name);
-      const [migration, seen]: [Migration | undefined, Observation | undefined] = await together(signal, (stop) => [
-        known ? Promise.resolve(known) : getMigration(namespace, name, stop),
-        likely ? observe(likely, stop) : Promise.resolve(undefined),
-      ]);
+      const migration: Migration | undefined = known ?? (await getMigration(namespace, name, signal));
       if (!migration) {
         this.#end(key);
         return;
       }
-      const holds = seen && migration.metadata.resourceVersion === likely?.metadata.resourceVersion;
-      const observation = holds ? { ...seen, migration } : await observe(migration, signal);
+      const observation = await observe(migration, signal);
       const plan = planMigration(observation);
-      const carryOut = async (current: Migration, stopAll: AbortSignal) => {
-        for (const actions of plan.actions.map((step) => [step].flat())) {
-          log.debug({ migration: key, actions: actions.map(({ type }) => type) }, 'acting');
-          await together(stopAll, (stop) => actions.map((action) => act(current, action, stop)));
-        }
-      };
-      let written: Migration;
-      if (plan.writtenMeanwhile) {
-        [written] = await together(signal, (stop) => [this.#write(migration, plan, stop), carryOut(migration, stop)]);
-      } else {
-        written = await this.#write(migration, plan, signal);
-        await carryOut(written, signal);
+      const written = await this.#write(migration, plan, signal);
+      for (const actions of plan.actions.map((step) => [step].flat())) {
+        log.debug({ migration: key, actions: actions.map(({ type }) => type) }, 'acting');
+        await together(signal, (stop) => actions.map((action) => act(written, action, stop)));
       }
       known = written !== migration && plan.actions.flat().every(tellsAgent) ? written : undefined;
       if (plan.actions.length > 0 || (written !== migration && !onlyTells(migration, plan))) continue;

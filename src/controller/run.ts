@@ -150,7 +150,6 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     });
     const reconciler = new Reconciler({
       getMigration,
-      cached: (ns, name) => informers.migrations.get(name, ns),
       observe: observer({
         getPod: (ns, name, stop) => client.find(pods, { namespace: ns, name }, { signal: stop }),
         node: (name) => informers.nodes.get(name),

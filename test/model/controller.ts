@@ -138,31 +138,28 @@ function describe(action: Action): string {
 /** The next step of work that is planned. */
 function goOn(options: ControllerOptions, world: World, m: number, work: Work, slot: 'work' | 'ghost'): Step {
   const who = `${slot === 'ghost' ? 'old controller' : 'controller'}${world.migs.length > 1 ? ` (migration ${m})` : ''}:`;
-  const { status, actions, writesAfter } = intentAt(work.plan);
+  const { status, actions } = intentAt(work.plan);
   const set = (next: World, value: Work | null) => withMigration(next, m, { [slot]: value });
   if (work.stage === 'write') {
     if (!work.fresh) return { label: `${who} conflict at its status write`, world: set(world, null) };
     const phase = statusAt(status ?? 0).phase;
     const written = writeStatus(world, m, status ?? 0);
     const label = `${who} writes ${phase}: ${wordsOf(status ?? 0)}`;
-    return { label, world: set(written, work.next < actions.length ? { ...work, stage: 'act' } : null) };
+    return { label, world: set(written, actions.length ? { ...work, stage: 'act', next: 0 } : null) };
   }
   const action = actions[work.next] as Action;
   const label = `${who} ${describe(action)}`;
   const done = act(options, world, m, action, work, slot === 'ghost');
   if (!done) return { label: `${label} (fails)`, world: set(world, null) };
-  const next = work.next + 1;
-  const writes = status !== undefined && next === writesAfter;
-  if (next >= actions.length && !writes) return { label, world: set(done, null) };
-  const fresh = migrationOf(done, m)[slot]?.fresh ?? false;
-  return { label, world: set(done, { ...work, stage: writes ? 'write' : 'act', fresh, next }) };
+  const last = work.next + 1 >= actions.length;
+  return { label, world: set(done, last ? null : { ...work, fresh: migrationOf(done, m)[slot]?.fresh ?? false, next: work.next + 1 }) };
 }
 
 /** A plan that does nothing is none. */
 function begin(world: World, m: number, plan: number, fresh: boolean): World | undefined {
-  const { status, actions, writesAfter } = intentAt(plan);
+  const { status, actions } = intentAt(plan);
   if (status === undefined && actions.length === 0) return undefined;
-  const work: Work = { plan, stage: status === undefined || writesAfter > 0 ? 'act' : 'write', next: 0, fresh };
+  const work: Work = { plan, stage: status === undefined ? 'act' : 'write', next: 0, fresh };
   return withMigration(world, m, { work, look: null });
 }
 
@@ -213,7 +210,7 @@ export function lostAnswers(options: ControllerOptions, world: World): Step[] {
  */
 export function lostLeads(world: World): Step[] {
   return world.migs.flatMap((mig, m) =>
-    mig.work && (mig.work.stage === 'act' || mig.work.next > 0) && !mig.ghost
+    mig.work?.stage === 'act' && !mig.ghost
       ? [
           {
             label: 'fault: the controller loses the lead',

@@ -3,7 +3,6 @@ import {
   commitsTooEarly,
   doesNotWaitForTheDestination,
   resumesTooEarly,
-  switchesBeforeItIsWritten,
   switchesWithoutHold,
 } from './mutations.ts';
 import { expectFound } from './report.ts';
@@ -17,9 +16,4 @@ test.each([
   ['committing before the restore', commitsTooEarly, 0, 0, [], /never ran with the memory|the memory is gone/],
 ] as const)('a planner broken by %s is caught', (name, planner, faults, timers, kinds, problem) => {
   expectFound(`mutation: ${name}`, { start: startOf('ReplicaSet', faults, timers), planner, faults: kinds }, problem);
-});
-
-test('a planner that deletes the pod before it is written that it switches is caught', () => {
-  const start = startOf('none', 1, 0);
-  expectFound('mutation: switching before it is written', { start, planner: switchesBeforeItIsWritten, faults: ['lostLead'] }, /the memory is gone/);
 });

@@ -11,13 +11,6 @@ export function switchesWithoutHold(observation: Observation): Plan {
   return { ...plan, actions: plan.actions.flat().filter(({ type }) => type !== 'setSource') };
 }
 
-/** Makes room for the target while it is only being written that the switch has begun. */
-export function switchesBeforeItIsWritten(observation: Observation): Plan {
-  const plan = planMigration(observation);
-  const begins = observation.migration.status?.phase === 'Holding' && plan.status?.phase === 'Switching';
-  return begins ? { ...plan, writtenMeanwhile: true } : plan;
-}
-
 /** Takes the target for gone while it still is there. */
 export function resumesTooEarly(observation: Observation): Plan {
   if (observation.migration.status?.phase !== 'RollingBack') return planMigration(observation);

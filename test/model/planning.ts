@@ -14,8 +14,6 @@ export interface Intent {
   status?: number;
   /** In one of the orders in which they may be done. */
   actions: Action[];
-  /** After how many of them the status is written. */
-  writesAfter: number;
 }
 
 /** Agents whose answer is lost in this one look. */
@@ -173,10 +171,7 @@ function observe(world: World, m: number, look: Look, view: View): Observation {
 
 function intentsOf(plan: Plan, before: number): Intent[] {
   const status = plan.status === undefined ? before : statusNumber(plan.status);
-  const moments = plan.writtenMeanwhile && status !== before ? plan.actions.flat().length : 0;
-  return ordersOf(plan.actions).flatMap((actions) =>
-    Array.from({ length: moments + 1 }, (_, writesAfter) => ({ ...(status === before ? {} : { status }), actions, writesAfter })),
-  );
+  return ordersOf(plan.actions).map((actions) => ({ ...(status === before ? {} : { status }), actions }));
 }
 
 /** What is done at the same time may be done in any order. */

@@ -62,17 +62,16 @@ export function move(observation: Observation): Plan {
       requeueAfter: settings.leaseMilliseconds / 3,
     });
   }
-  // Held or Serving: somebody began the hold, and the status did not get written.
-  const shipped = view.state === 'Shipped' || view.state === 'Held';
-  const arrived = destination.view.state === 'Complete' || destination.view.state === 'Serving';
-  if (shipped && arrived) {
-    const plan = advanceInto(
+  const arrived = destination.view.state === 'Complete';
+  if (view.state === 'Shipped' && arrived) {
+    return advanceInto(
       hold,
       observation,
       'Holding',
       {
         ...change,
         ...arrival(observation, change.containers),
+        // Written down before anything is held.
         target: { nodeName: status.target?.nodeName ?? '', name: targetName(migration) },
       },
       {
@@ -81,8 +80,6 @@ export function move(observation: Observation): Plan {
         message: `the archives of pod ${status.source?.name} are on node ${status.target?.nodeName}, complete and verified`,
       },
     );
-    // The pod stands still. The target's name follows from the Migration, and nothing can be made under it before the switch.
-    return { ...plan, writtenMeanwhile: true };
   }
   const waitFor: NonNullable<Plan['waitFor']> = [
     { side: 'source', nodeName, revision: view.revision },
@@ -137,12 +134,7 @@ function leaseIsDue({ settings }: Observation, view: SourceView): boolean {
 
 /** Whether the source has to be told another share. An agent that knows of no limits cannot be told. */
 function limitIsStale({ bytesPerSecond }: Observation, view: SourceView): boolean {
-  return (
-    view.state !== 'Shipped' &&
-    view.state !== 'Held' &&
-    view.bytesPerSecond !== undefined &&
-    view.bytesPerSecond !== (bytesPerSecond ?? null)
-  );
+  return view.state !== 'Shipped' && view.bytesPerSecond !== undefined && view.bytesPerSecond !== (bytesPerSecond ?? null);
 }
 
 function progressWords(observation: Observation, view: SourceView): { phase: Phase; step?: Step; reason: Reason; message: string } {

@@ -98,8 +98,6 @@ export interface EventNote {
  */
 export interface Plan {
   status?: MigrationStatus;
-  /** It is written while the actions are done: whoever finds any of them done and it not written carries on from there. */
-  writtenMeanwhile?: true;
   /** One after the other. An array: at the same time, since none of them rests on another, and in no order. */
   actions: (Action | Action[])[];
   /** Wait for an agent's view to change past this revision. */

@@ -182,14 +182,14 @@ function resume(observation: Observation, actions: Action[], present: boolean): 
   if (!source?.reachable) {
     // Nothing is left to be resumed or removed there.
     if (!sourceNode) return undefined;
+    // From the moment the target has a name its agent may have been told to hold.
     const held = status.target?.name !== undefined;
     return wait(
       observation,
       reasons.sourceUnreachable,
       held
         ? `node ${nodeName} does not answer; pod ${status.source?.name} stays frozen there until its agent does`
-        : // It may hold it, too: it is told so while the name is written.
-          `node ${nodeName} does not answer; its agent resumes pod ${status.source?.name} by itself when the lease of the freeze runs out, or when it answers again`,
+        : `node ${nodeName} does not answer; its agent resumes pod ${status.source?.name} by itself when the lease of the freeze runs out`,
       { actions, requeueAfter: 1000, stalled: true },
     );
   }

@@ -37,7 +37,6 @@ function start(status: Migration['status'], seen: (current: Migration) => Partia
       expect(`${namespace}/${name}`).toBe(key);
       return state.current;
     },
-    cached: () => undefined,
     observe: async (current) => deepFreeze(observe({ ...state.seen(current), migration: current })),
     writeStatus: async (current, after) => {
       did.push(`write ${after.phase ?? 'Pending'}`);
@@ -179,9 +178,9 @@ describe('an action that fails ends the round', () => {
     const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
     expect(await failing(statusAt('Shipping'), () => arrived)).toEqual([
       'write Holding',
+      'event Shipped',
       'setSource',
       'setTarget',
-      'event Shipped',
       'ended',
     ]);
   });
@@ -221,63 +220,6 @@ test('from the arrival to the switch the Migration is read once, and each phase 
     'write Switching',
     expect.stringMatching(/^again in/),
   ]);
-});
-
-describe('the hold is not kept waiting by the status of it', () => {
-  const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
-
-  test('the agents are told while it is written', async () => {
-    const { did, ports, reconcile } = start(statusAt('Shipping'), () => arrived);
-    const written = Promise.withResolvers<never>();
-    ports.writeStatus = () => written.promise;
-    const done = reconcile();
-    await settle();
-    await settle();
-    expect(did).toEqual(['setSource', 'setTarget']);
-    written.reject(new Error('the controller ends'));
-    await expect(done).rejects.toThrow('the controller ends');
-  });
-
-  test('an agent that cannot be told ends the round; what was written holds', async () => {
-    const { did, ports, state, reconcile } = start(statusAt('Shipping'), () => arrived);
-    ports.act = () => Promise.reject(new Error('the agent is gone'));
-    await expect(reconcile()).rejects.toThrow('the agent is gone');
-    expect(did).toEqual(['write Holding', 'event Shipped']);
-    expect(state.current?.status?.phase).toBe('Holding');
-  });
-});
-
-describe('what the cache has is looked at while the Migration is read', () => {
-  const looked = async (cached: (current: Migration) => Migration | undefined) => {
-    const { ports, state, reconcile } = start(statusAt('Shipping'), shipping);
-    const current = { ...(state.current as Migration), metadata: { ...state.current?.metadata, name: 'move-web', resourceVersion: '7' } };
-    state.current = current;
-    ports.cached = () => cached(current);
-    const seen: (string | undefined)[] = [];
-    const { observe: look } = ports;
-    ports.observe = (one, stop) => {
-      seen.push(one.metadata.resourceVersion);
-      return look(one, stop);
-    };
-    await reconcile();
-    return seen;
-  };
-  const behind = (current: Migration) => ({ ...current, metadata: { ...current.metadata, resourceVersion: '6' } });
-
-  test('once when it is the same; again when the cache was behind', async () => {
-    expect(await looked((current) => current)).toEqual(['7']);
-    expect(await looked(behind)).toEqual(['6', '7']);
-    expect(await looked(() => undefined)).toEqual(['7']);
-  });
-
-  test('one that is gone by now is not gone on with', async () => {
-    const { did, ports, state, reconcile } = start(statusAt('Shipping'), shipping);
-    const { current } = state;
-    ports.cached = () => current;
-    state.current = undefined;
-    await reconcile();
-    expect(did).toEqual([]);
-  });
 });
 
 test('actions without effect: after many rounds it rests', async () => {

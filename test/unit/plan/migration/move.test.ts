@@ -185,34 +185,6 @@ test('shipped and complete: on to the hold, with what the target is made from', 
   );
 });
 
-describe('a hold that was begun and not written is gone on with', () => {
-  const seen = (source: Parameters<typeof sourceIs>[0], destination: Parameters<typeof targetIs>[0]) =>
-    planOf(observeAt('Shipping', { source: sourceIs(source), destination: targetIs(destination) }));
-
-  test.each([
-    ['Held', 'Complete'],
-    ['Shipped', 'Serving'],
-  ] as const)('%s and %s', (source, destination) => {
-    const plan = seen(source, destination);
-    expect(plan).toMatchObject({ status: { phase: 'Holding', target: { name: expect.any(String) } }, writtenMeanwhile: true });
-    expect(actionTypes(plan)).toEqual(['setSource', 'setTarget']);
-  });
-
-  test('by both: the switch has to wait for the status', () => {
-    const plan = seen('Held', 'Serving');
-    expect(plan).toMatchObject({ status: { phase: 'Holding', target: { name: expect.any(String) } }, actions: [] });
-  });
-
-  test('out of time it is rolled back like any other', () => {
-    const late = observeAt(
-      'Shipping',
-      { source: sourceIs('Held'), destination: targetIs('Complete') },
-      { steps: { prepared: ago(3_600_000) } },
-    );
-    expectFailure(planOf(late), 'RollingBack', 'TimedOut', /not on the destination within/);
-  });
-});
-
 describe('the name of the target is fixed before anything is held', () => {
   const nameOf = (status: Parameters<typeof observeAt>[2], spec: Parameters<typeof migration>[0] = {}) => {
     const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };

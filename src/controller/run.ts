@@ -54,9 +54,6 @@ const drainGrace = 2000;
  */
 const restoringPause = 250;
 
-/** What goes well is told when the pod does not stand still any more, as a rule: the API server is busy with the switch till then. Milliseconds. */
-const eventDelay = 1000;
-
 /** Runs the controller until the signal aborts: every replica keeps the certificates, the leader moves pods. */
 export async function runController(options: ControllerOptions, log: Logger, signal: AbortSignal): Promise<void> {
   const { namespace, settings } = options;
@@ -78,12 +75,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
       .map(({ metadata }) => metadata.name)
       .filter((name) => agents.addressOf(name));
   const certificate = watchTlsSecret(client, namespace, secretNames.controller, (material) => agents.setTls(material), onError);
-  const recorder = new EventRecorder(client, {
-    controller: `${group}/controller`,
-    instance: options.identity,
-    delay: eventDelay,
-    onError,
-  });
+  const recorder = new EventRecorder(client, { controller: `${group}/controller`, instance: options.identity, onError });
   const election = new LeaderElection(client, {
     namespace,
     name: 'podferry-controller',

@@ -29,8 +29,6 @@ export interface RecorderOptions {
   /** Different events of one object: so many at once, then one every `refill` milliseconds. Defaults 25 and 300,000 (client-go). */
   burst?: number;
   refill?: number;
-  /** So long a Normal event is kept back; a Warning is written at once, and all that waits with it. Milliseconds, default 0. */
-  delay?: number;
   now?: () => number;
 }
 
@@ -63,8 +61,6 @@ export class EventRecorder {
   readonly #queue: Series[] = [];
   #writing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** The end of the delay of what waits. */
-  #delayed: NodeJS.Timeout | undefined;
   /** Aborts what is under way when a stop takes too long. */
   readonly #cut = new AbortController();
   #stopped = false;
@@ -79,7 +75,6 @@ export class EventRecorder {
       seriesInterval: 10_000,
       burst: 25,
       refill: 300_000,
-      delay: 0,
       now: Date.now,
       ...options,
     };
@@ -98,7 +93,6 @@ export class EventRecorder {
   /** Resolves when everything recorded so far is written or given up. */
   async flush(): Promise<void> {
     this.#enqueueDirty(Number.POSITIVE_INFINITY);
-    this.#wake();
     while (this.#writing) await this.#writing;
   }
 
@@ -198,14 +192,10 @@ export class EventRecorder {
 
   #enqueue(series: Series): void {
     if (!this.#queue.includes(series)) this.#queue.push(series);
-    const { delay } = this.#options;
-    if (delay === 0 || series.event.type !== 'Normal') this.#wake();
-    else this.#delayed ??= setTimeout(() => this.#wake(), delay);
+    this.#wake();
   }
 
   #wake(): void {
-    clearTimeout(this.#delayed);
-    this.#delayed = undefined;
     if (this.#writing || this.#queue.length === 0) return;
     this.#writing = this.#write().finally(() => {
       this.#writing = undefined;

@@ -47,26 +47,6 @@ test('an event says what happened to which object; the same ones become a series
   expect(recorder.dropped).toBe(0);
 });
 
-test('what goes well may wait; a warning does not, and what waits comes with it, in its order', async () => {
-  const namespace = await server.createNamespace('late');
-  const pod = await podIn(namespace);
-  const recorder = new EventRecorder(server.client, { ...program, delay: 1500 });
-  const notes = async () => (await server.client.list(events, { namespace })).items.map(({ note }) => note).toSorted();
-  const begun = performance.now();
-  recorder.record(pod, { type: 'Normal', reason: 'Progress', message: '1' });
-  expect(await notes()).toEqual([]);
-  while ((await notes()).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(performance.now() - begun).toBeGreaterThan(1400);
-  recorder.record(pod, { type: 'Normal', reason: 'Progress', message: '2' });
-  recorder.record(pod, { type: 'Warning', reason: 'Stalled', message: '3' });
-  const warned = performance.now();
-  while ((await notes()).length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
-  expect(performance.now() - warned).toBeLessThan(1000);
-  recorder.record(pod, { type: 'Normal', reason: 'Progress', message: '4' });
-  await recorder.stop();
-  expect(await notes()).toEqual(['1', '2', '3', '4']);
-});
-
 test('one object cannot flood the API server', async () => {
   const namespace = await server.createNamespace('flood');
   const pod = await podIn(namespace);

@@ -1,6 +1,6 @@
-import { closeSync, fsync, openSync, readdirSync, statfsSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { statfsSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 
 /**
  * What is free for anybody on the file system of a directory, bytes; of one that is not there yet, on its parent's. Undefined
@@ -17,27 +17,8 @@ export function freeBytes(directory: string): number | undefined {
   }
 }
 
-/** Flushes a file, or the names in a directory. What the kernel answers from memory is not waited for. */
+/** Flushes a file, or the names in a directory. */
 export async function sync(path: string): Promise<void> {
-  const file = openSync(path, 'r');
-  try {
-    await promisify(fsync)(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-/**
- * A file, or a directory and all that is in it. A checkpoint has some forty, just written: asking for them one by one through the
- * thread pool took 5 ms of the main thread while a pod stood still.
- *
- * @returns paths, and bytes of all files
- */
-export function allIn(path: string): { paths: string[]; bytes: number } {
-  const found = statSync(path);
-  if (!found.isDirectory()) return { paths: [path], bytes: found.size };
-  const entries = readdirSync(path, { recursive: true, withFileTypes: true });
-  const paths = entries.map(({ parentPath, name }) => join(parentPath, name));
-  const sizes = entries.map((entry, index) => (entry.isFile() ? statSync(paths[index] ?? '').size : 0));
-  return { paths: [path, ...paths], bytes: sizes.reduce((sum, size) => sum + size, 0) };
+  await using file = await open(path, 'r');
+  await file.sync();
 }

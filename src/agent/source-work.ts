@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import { failureIn } from '../plan/criu-advice.ts';
 import { messageOf } from '../util/errors.ts';
 import { TokenBucket } from '../util/pace.ts';
 import { together } from '../util/together.ts';
-import { allIn, sync } from './disk.ts';
+import { sync } from './disk.ts';
 import { memoryOfPod } from './memory-of-pod.ts';
 import { Rates } from './rates.ts';
 import { assertRoom } from './room.ts';
@@ -134,7 +134,7 @@ export class SourceWork {
 
   /** Flushes the archives to the disk: from the hold on they are one of the two copies. */
   async sync(record: SourceRecord): Promise<void> {
-    await Promise.all(Object.values(record.archives).map(({ path }) => this.#flushed.get(path) ?? syncAll(allIn(path).paths)));
+    await Promise.all(Object.values(record.archives).map(({ path }) => this.#flushed.get(path) ?? syncAll(path)));
   }
 
   async removeArchives(uid: string, record: SourceRecord): Promise<void> {
@@ -248,11 +248,10 @@ export class SourceWork {
     begun({ path, whole: ended });
     await ended;
     // The hold waits for it: the earlier it is begun the less.
-    const { paths, bytes } = allIn(path);
-    const flushed = syncAll(paths);
+    const flushed = syncAll(path);
     flushed.catch(() => undefined);
     this.#flushed.set(path, flushed);
-    record.archives[name] = { path, bytes };
+    record.archives[name] = { path, bytes: await sizeOf(path) };
     await saveButLast(record.archives, record.request.containers.length, hooks);
     return { path, whole: ended };
   }
@@ -315,8 +314,19 @@ function unlimited(): Flow {
   return { progress: () => undefined, pace: new TokenBucket() };
 }
 
-function syncAll(paths: string[]): Promise<void> {
-  return eachToItsEnd(paths, flushesAtOnce, sync);
+/** A file, or all of a directory. */
+async function syncAll(path: string): Promise<void> {
+  if (!(await stat(path)).isDirectory()) return sync(path);
+  const names = await readdir(path, { recursive: true });
+  await eachToItsEnd(['', ...names], flushesAtOnce, (name) => sync(join(path, name)));
+}
+
+/** Of a file, or of all files of a directory. Bytes. */
+async function sizeOf(path: string): Promise<number> {
+  const found = await stat(path);
+  if (!found.isDirectory()) return found.size;
+  const sizes = await Promise.all((await readdir(path)).map((name) => sizeOf(join(path, name))));
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** Does something to each, so many at a time; after a failure none is begun any more, and those that were are waited for. */

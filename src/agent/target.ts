@@ -107,6 +107,8 @@ interface Entry {
    * beside an archive passes nobody else who would look at it.
    */
   verifying?: Promise<void>;
+  /** For which pod it is is being written. */
+  noting?: Promise<void>;
   fetching?: Promise<void>;
   /** The runtime has the checkpoint ahead of the kubelet's pull, which then finds all but the name in its store. */
   pulling?: { tag: string; done: Promise<void>; stop: AbortController };
@@ -285,11 +287,7 @@ export class TargetKeeper {
       this.#log.warn({ migration: uid, pod, podUid, servedTo: record.servedTo }, 'a checkpoint was asked for by a pod that it is not for');
       return false;
     }
-    if (record.servedTo === undefined) {
-      record.servedTo = podUid;
-      // Nothing that is told changes: whoever waits for this node would look in vain, while the kubelet restores.
-      await this.#records.write(uid, record);
-    }
+    await this.#serveTo(uid, entry, podUid);
     await verified;
     if (record.volumes) {
       entry.filling ??= this.#fill(uid, entry, podUid, signal).finally(() => {
@@ -461,6 +459,25 @@ export class TargetKeeper {
     this.#entries.set(uid, entry);
     this.#byToken.set(record.token, uid);
     await this.#save(uid, entry);
+  }
+
+  /** Nobody is told: whoever waits for this node would look in vain, while its kubelet restores. */
+  #serveTo(uid: string, entry: Entry, podUid: string): Promise<void> {
+    const { record } = entry;
+    if (record.servedTo === undefined) {
+      record.servedTo = podUid;
+      entry.noting = this.#records
+        .write(uid, record)
+        .catch((error: unknown) => {
+          // A process that takes over would serve another pod.
+          delete record.servedTo;
+          throw error;
+        })
+        .finally(() => {
+          delete entry.noting;
+        });
+    }
+    return entry.noting ?? Promise.resolve();
   }
 
   async #fill(uid: string, entry: Entry, podUid: string, signal: AbortSignal): Promise<void> {

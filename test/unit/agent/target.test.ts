@@ -1,3 +1,5 @@
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { FailedRestore } from '../../../src/agent/runtime.ts';
 import { volumesRepository } from '../../../src/agent/target.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
@@ -271,6 +273,21 @@ describe('the volumes are in place before a checkpoint is handed out', () => {
     expect(await target.keeper.ready(uid, patient)).toBe(false);
     expect(await (await target.restart()).keeper.ready(uid, patient)).toBe(false);
     expect(target.calls).toEqual([`fill ${podUid} from sha256:volumes`]);
+  });
+
+  test('not before it is on the disk for whom', async () => {
+    const directory = cleanup.directory();
+    const target = await startTarget(cleanup, { directory });
+    await target.serve();
+    const [records, aside] = [join(directory, 'records'), join(directory, 'aside')];
+    await rename(records, aside);
+    const both = await Promise.allSettled([target.keeper.ready(uid, patient), target.keeper.ready(uid, patient)]);
+    expect(both.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    await rename(aside, records);
+    // Nobody was served, so that it may be another one.
+    target.runtime.sandbox = otherUid;
+    expect(await target.keeper.ready(uid, patient)).toBe(true);
+    expect((await target.written())?.servedTo).toBe(otherUid);
   });
 
   test('without volumes there is nothing to do; without a sandbox it cannot be done', async () => {

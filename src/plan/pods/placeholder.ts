@@ -48,8 +48,13 @@ export function placeholderName(migration: Migration): string {
  * @param cpus which CPUs it can go on with; of a named node that has been looked at before
  */
 export function placeholderPod(migration: Migration, source: Pod, image: string, cpus: CpuBounds = { lacking: [] }): Pod {
+  const claims = (source.spec.volumes ?? []).filter((volume) => volume.persistentVolumeClaim);
+  const prefix = freePrefix(
+    'base-',
+    claims.map(({ name }) => name),
+  );
   const bases = [...new Set(baseImages(source).map((base) => base.baseImage))].map((reference, index) => ({
-    name: `base-${index}`,
+    name: `${prefix}${index}`,
     reference,
   }));
   const spec: PodSpec = {
@@ -63,10 +68,7 @@ export function placeholderPod(migration: Migration, source: Pod, image: string,
       ...hostPortsOf(container),
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, readOnlyRootFilesystem: true },
     })),
-    volumes: [
-      ...bases.map(({ name, reference }) => ({ name, image: { reference, pullPolicy: 'IfNotPresent' } })),
-      ...(source.spec.volumes ?? []).filter((volume) => volume.persistentVolumeClaim),
-    ],
+    volumes: [...bases.map(({ name, reference }) => ({ name, image: { reference, pullPolicy: 'IfNotPresent' } })), ...claims],
     securityContext: { runAsNonRoot: true, runAsUser: 65535, runAsGroup: 65535, seccompProfile: { type: 'RuntimeDefault' } },
     automountServiceAccountToken: false,
     enableServiceLinks: false,
@@ -104,6 +106,11 @@ export function placeholderPod(migration: Migration, source: Pod, image: string,
     },
     spec,
   };
+}
+
+/** The prefix, made longer until none of the names begins with it. */
+function freePrefix(prefix: string, names: string[]): string {
+  return names.some((name) => name.startsWith(prefix)) ? freePrefix(`x${prefix}`, names) : prefix;
 }
 
 /** A port of the node is taken by one pod only, so the placeholder holds it too. */

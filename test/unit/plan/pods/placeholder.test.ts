@@ -92,6 +92,16 @@ test('base images come as image volumes by digest, each once; claims come along,
   ]);
 });
 
+test('a claim may be called as the image volumes are', () => {
+  const claims = ['base-0', 'xbase-1'].map((name) => ({ name, persistentVolumeClaim: { claimName: name } }));
+  const { spec } = made({
+    spec: { containers: [{ name: 'app', image: 'web:v1' }], volumes: claims },
+    status: { containerStatuses: [running('app', 'a')] },
+  });
+  expect(spec.volumes?.map(({ name }) => name)).toEqual(['xxbase-0', 'base-0', 'xbase-1']);
+  expect(spec.containers[0]?.volumeMounts?.map(({ name }) => name)).toEqual(['xxbase-0']);
+});
+
 test("none of the pod's labels and annotations; it belongs to the Migration", () => {
   const { metadata } = made({
     metadata: { labels: { app: 'web', 'pod-template-hash': '7d9f' }, annotations: { 'podferry.io/migrate-to': 'auto' } },

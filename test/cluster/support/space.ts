@@ -1,3 +1,4 @@
+import { isReady } from '../../../src/api/pod.ts';
 import { events, type KubeEvent, type Migration, migrations, namespaces, type Pod, pods } from '../../../src/kube/resources.ts';
 import type { Draft, KubeObject, Resource } from '../../../src/kube/types.ts';
 import { cluster } from './cluster.ts';
@@ -81,7 +82,7 @@ export class Space {
       async () => {
         const pod = await this.pod(name);
         if (pod.metadata.deletionTimestamp) throw new Error('it is being deleted');
-        if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return pod;
+        if (isReady(pod)) return pod;
         throw new Error(`it is ${pod.status?.phase} on ${pod.spec.nodeName}: ${containerStates(pod)}`);
       },
       limit,
@@ -94,10 +95,7 @@ export class Space {
       `${count} pods ${labelSelector} are Ready`,
       async () => {
         const found = await this.pods(labelSelector);
-        const good = found.filter(
-          (pod) =>
-            !pod.metadata.deletionTimestamp && pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
-        );
+        const good = found.filter((pod) => !pod.metadata.deletionTimestamp && isReady(pod));
         return good.length === count && found.length === count ? good : undefined;
       },
       limit,

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../../src/util/errors.ts';
 
 /**
  * Asks until the answer is not undefined; what it threw last is the reason when it takes too long.
@@ -22,7 +23,7 @@ export async function until<Value>(
       reason = error;
     }
     if (performance.now() > end) {
-      const last = reason instanceof Error ? ` (${reason.message})` : '';
+      const last = reason === undefined ? '' : ` (${messageOf(reason)})`;
       throw new Error(`${words}: not within ${limit / 1000} s${last}`, { cause: reason });
     }
     await sleep(every);

@@ -1,10 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SourceRequest } from '../api/agent.ts';
 import { imagesDirectory } from '../archive/directory.ts';
 import type { CheckpointWay } from '../plan/room.ts';
 import type { Kubelet } from './kubelet.ts';
-import type { Runtime } from './runtime.ts';
+import type { Runtime, WriteCheckpoint } from './runtime.ts';
 import type { Checkpointing } from './source-record.ts';
 
 export interface CheckpointerOptions {
@@ -22,47 +23,64 @@ interface ContainerName {
   name: string;
 }
 
-/** Makes directories for containers of a migration, each one that no earlier try has written to. */
-function directories(root: string) {
-  let tries = 0;
-  return async (uid: string, name: string) => {
-    const path = join(root, uid, `${name}.${Date.now()}.${tries++}`);
-    await mkdir(join(path, imagesDirectory), { recursive: true, mode: 0o700 });
-    return path;
-  };
-}
+/** Begins checkpoints of containers, and dumps of those that run on, each in a directory that no earlier try has written to. */
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  /** Migration → id of a container → what was prepared for its next checkpoint. */
+  readonly #ready = new Map<string, Map<string, WriteCheckpoint>>();
+  #tries = 0;
 
-/** Begins dumps of containers that run on, a directory each; undefined: the runtime cannot. */
-export function memoryCheckpointer({ runtime, directory, timeout }: CheckpointerOptions) {
-  if (!runtime.checkpointMemory) return undefined;
-  const dump = runtime.checkpointMemory.bind(runtime);
-  const newDirectory = directories(directory);
-  return async (uid: string, { id, name }: ContainerName) => {
-    const path = await newDirectory(uid, `${name}.warm`);
-    const whole = dump(id, path, AbortSignal.timeout(timeout * 1000));
-    whole.catch(() => undefined);
-    return { path, whole };
-  };
-}
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+  }
 
-/** Begins checkpoints. */
-export function checkpointer({ runtime, kubelet, way, directory, timeout }: CheckpointerOptions) {
-  const newDirectory = directories(directory);
-  const byRuntime = async (uid: string, { id, name }: ContainerName, begun: (path: string) => void) => {
-    const path = await newDirectory(uid, name);
-    begun(path);
-    await runtime.checkpointInto?.(id, path, AbortSignal.timeout(timeout * 1000));
-  };
-  const byKubelet = ({ namespace, pod }: SourceRequest, { id, name }: ContainerName) =>
-    runtime.withImageOf(id, () => kubelet.checkpoint(namespace, pod, name, timeout, AbortSignal.timeout(timeout * 1000)));
-  return (uid: string, request: SourceRequest, container: ContainerName): Checkpointing => {
-    if (way === 'kubelet' || !runtime.checkpointInto) {
-      const archive = byKubelet(request, container);
+  /** Does what can be done for a checkpoint while the pod still runs. It is used by the next one of the container. */
+  async prepare(uid: string, { id }: ContainerName, signal: AbortSignal): Promise<void> {
+    const { runtime, way } = this.#options;
+    if (way === 'kubelet' || !runtime.prepareCheckpoint) return;
+    const write = await runtime.prepareCheckpoint(id, signal);
+    const ready = this.#ready.get(uid) ?? new Map<string, WriteCheckpoint>();
+    this.#ready.set(uid, ready.set(id, write));
+  }
+
+  /** Begins the checkpoint of a paused container. */
+  checkpoint(uid: string, { namespace, pod }: SourceRequest, { id, name }: ContainerName): Checkpointing {
+    const { runtime, kubelet, way, timeout } = this.#options;
+    const signal = AbortSignal.timeout(timeout * 1000);
+    if (way === 'kubelet' || !runtime.prepareCheckpoint) {
+      const archive = runtime.withImageOf(id, () => kubelet.checkpoint(namespace, pod, name, timeout, signal));
       return { archive, whole: archive.then(() => undefined) };
     }
-    const { promise: archive, resolve, reject } = Promise.withResolvers<string>();
-    const whole = byRuntime(uid, container, resolve);
-    whole.catch(reject);
-    return { archive, whole };
-  };
+    const prepared = this.#ready.get(uid)?.get(id) ?? runtime.prepareCheckpoint(id, signal);
+    this.#ready.get(uid)?.delete(id);
+    const archive = this.#directoryFor(uid, name);
+    // At once, where it is prepared: the pod stands still.
+    mkdirSync(join(archive, imagesDirectory), { recursive: true, mode: 0o700 });
+    const whole = typeof prepared === 'function' ? prepared(archive, signal) : prepared.then((write) => write(archive, signal));
+    return { archive: Promise.resolve(archive), whole };
+  }
+
+  /** Begins dumps of containers that run on; undefined: the runtime cannot. */
+  get memory(): ((uid: string, container: ContainerName) => Promise<{ path: string; whole: Promise<void> }>) | undefined {
+    const { runtime, timeout } = this.#options;
+    if (!runtime.checkpointMemory) return undefined;
+    const dump = runtime.checkpointMemory.bind(runtime);
+    return async (uid, { id, name }) => {
+      const path = this.#directoryFor(uid, `${name}.warm`);
+      await mkdir(join(path, imagesDirectory), { recursive: true, mode: 0o700 });
+      const whole = dump(id, path, AbortSignal.timeout(timeout * 1000));
+      whole.catch(() => undefined);
+      return { path, whole };
+    };
+  }
+
+  /** Removes what checkpoints and dumps of a migration have written, whole or not. */
+  async remove(uid: string): Promise<void> {
+    this.#ready.delete(uid);
+    await rm(join(this.#options.directory, uid), { recursive: true, force: true });
+  }
+
+  #directoryFor(uid: string, name: string): string {
+    return join(this.#options.directory, uid, `${name}.${Date.now()}.${this.#tries++}`);
+  }
 }

@@ -1,4 +1,4 @@
-import type { AgentTls } from './ship.ts';
+import type { AgentTls } from './mutual-tls.ts';
 
 /** What the agent and the thread that takes memory in say to each other. */
 

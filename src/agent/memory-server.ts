@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { messageOf } from '../util/errors.ts';
 import { startThread } from '../util/thread.ts';
 import type { FromMemoryThread, MemoryThreadData, ToMemoryThread } from './memory-protocol.ts';
-import type { AgentTls } from './ship.ts';
+import type { AgentTls } from './mutual-tls.ts';
 
 export interface MemoryServerOptions extends MemoryThreadData {
   /** The directory of the blob store that takes in what is sent to a repository; undefined: it is not to be sent to. */

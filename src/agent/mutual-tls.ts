@@ -1,7 +1,12 @@
 import { createServer as createPlainServer, type IncomingMessage, type Server as PlainServer, type ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import type { AgentTls } from './ship.ts';
+
+export interface AgentTls {
+  ca: string;
+  cert: string;
+  key: string;
+}
 
 /**
  * A server for mutually authenticated TLS. Who may do what follows from the names in the peer's certificate.

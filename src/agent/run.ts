@@ -1,4 +1,4 @@
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -11,7 +11,7 @@ import { watchTlsSecret } from '../kube/tls-secret.ts';
 import type { CheckpointWay } from '../plan/room.ts';
 import { messageOf } from '../util/errors.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
-import { checkpointer, memoryCheckpointer } from './checkpointer.ts';
+import { Checkpointer } from './checkpointer.ts';
 import { ContainerdRuntime } from './containerd/runtime.ts';
 import { ContentStores } from './content.ts';
 import { readCpu } from './cpu.ts';
@@ -116,8 +116,14 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
   const contents = new ContentStores(content);
   const keptVolumes = new KeptVolumes(join(options.stateDirectory, 'volumes'), options.kubeletDirectory);
   const checkpoints = join(options.stateDirectory, 'checkpoints');
-  const checkpoint = { runtime, kubelet, way: options.checkpoint, directory: checkpoints, timeout: checkpointTimeout };
-  const dumps = beside ? memoryCheckpointer(checkpoint) : undefined;
+  const checkpointer = new Checkpointer({
+    runtime,
+    kubelet,
+    way: options.checkpoint,
+    directory: checkpoints,
+    timeout: checkpointTimeout,
+  });
+  const dumps = beside ? checkpointer.memory : undefined;
   const retract = (request: SourceRequest | TargetRequest, token: string) =>
     shipper
       .retract(request, token, AbortSignal.timeout(retractDeadline))
@@ -130,7 +136,9 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       way: options.checkpoint,
       // The kubelet's archives lie in its own directory.
       freeBytes: () => freeBytes(options.checkpoint === 'runtime' ? checkpoints : options.kubeletDirectory),
-      checkpoint: checkpointer(checkpoint),
+      prepareCheckpoint: (uid, container, stop) => checkpointer.prepare(uid, container, stop),
+      connect: (request, stop) => shipper.connect(request, stop),
+      checkpoint: (uid, request, container) => checkpointer.checkpoint(uid, request, container),
       memoryAtHand: (bytes, milliseconds, stop) => MemoryAtHand.take(checkpoints, bytes, milliseconds, stop),
       ...(dumps && {
         ahead: {
@@ -143,7 +151,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
         shipper.volumes(request, before, (volume) => keptVolumes.pack(uid, request, volume, stop), flow, stop),
       removeVolumes: (uid) => keptVolumes.remove(uid),
       retract: (request) => retract(request, request.destination.repository),
-      removeCheckpoints: (uid) => rm(join(checkpoints, uid), { recursive: true, force: true }),
+      removeCheckpoints: (uid) => checkpointer.remove(uid),
       now,
     },
     new Records<SourceRecord>(join(options.stateDirectory, 'sources')),

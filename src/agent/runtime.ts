@@ -9,6 +9,9 @@ export interface RunningContainer {
   paused: boolean;
 }
 
+/** Writes a checkpoint of a container into a directory that has an empty `checkpoint/`, in which CRIU's images grow from the beginning. */
+export type WriteCheckpoint = (directory: string, signal: AbortSignal) => Promise<void>;
+
 /** The runtime saw a container start. */
 export interface ContainerStart {
   namespace: string;
@@ -44,6 +47,8 @@ export interface StoredContent {
 export interface Runtime {
   /** The containers of a pod that have a live task, sidecars included, the sandbox not. */
   containersOf(podUid: string, signal: AbortSignal): Promise<RunningContainer[]>;
+  /** The init process of a container, for who looks often and knows the container; undefined when it has none that lives. */
+  processOf(id: string, signal: AbortSignal): Promise<Pick<RunningContainer, 'pid' | 'paused'> | undefined>;
   /** uid of the newest sandbox of the pod with that name, or undefined. */
   podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined>;
   /** Whether any container, or the sandbox, of a pod of that name has a live task. */
@@ -64,10 +69,10 @@ export interface Runtime {
    */
   withImageOf<T>(id: string, checkpoint: () => Promise<T>): Promise<T>;
   /**
-   * Writes a checkpoint of the container into an empty directory, laid out as the kubelet's archive is, for runtimes that
-   * can do so with fewer copies than by the kubelet. The images in `checkpoint/` may be read while they grow.
+   * Gets ready to write a checkpoint of the container, laid out as the kubelet's archive is, for runtimes that can do so with
+   * fewer copies than by the kubelet. The container need not be paused for that; nothing is left behind when it is not written.
    */
-  checkpointInto?(id: string, directory: string, signal: AbortSignal): Promise<void>;
+  prepareCheckpoint?(id: string, signal: AbortSignal): Promise<WriteCheckpoint>;
   /** Writes CRIU's images of a container that runs on; it stands still for no longer than that takes. They may be read while they grow. */
   checkpointMemory?(id: string, directory: string, signal: AbortSignal): Promise<void>;
   /** Lets it go on, also while the runtime itself is away; nothing happens to one that runs or is gone. */

@@ -3,7 +3,6 @@ import { readFile, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
-import { tlsNames } from '../api/agent.ts';
 import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
 import { PageComparer } from '../archive/page-comparer.ts';
 import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
@@ -21,21 +20,20 @@ import { RegistryClient } from '../image/registry-client.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { paced } from '../util/pace.ts';
 import { together } from '../util/together.ts';
+import { AgentConnections } from './agent-connections.ts';
 import type { PackedVolume } from './kept-volumes.ts';
+import type { AgentTls } from './mutual-tls.ts';
 import { type Ahead, aheadOf, type Beside, type ChangesRoute, keepMaps, memoryOf, packWithoutPages, shipChanges } from './ship-changes.ts';
 import { type PagesRoute, progressByPart, shipPages } from './ship-directory.ts';
 import type { ArchiveToShip, Flow, MemoryToShip, Shipped, WarmLayer } from './source-record.ts';
 import { restoreTag, volumesRepository } from './target.ts';
 import { emptyDirPath } from './volumes.ts';
 
+/** Connections that shipping a container's archive uses at a time: for what it sends, and for what it asks meanwhile. */
+const connectionsAtOnce = 2;
+
 /** Names a layer's volume, in the image that carries the volumes. */
 const volumeAnnotation = 'podferry.io/volume';
-
-export interface AgentTls {
-  ca: string;
-  cert: string;
-  key: string;
-}
 
 /** The registry of the transfer `Registry`, as the agent was configured. */
 export interface TransferRegistry {
@@ -70,10 +68,12 @@ interface Route {
 export class Shipper {
   readonly #options: ShipperOptions;
   readonly #chunked = new ChunkedTransfers();
+  readonly #agents: AgentConnections;
   #pages: PageComparer | undefined;
 
   constructor(options: ShipperOptions) {
     this.#options = options;
+    this.#agents = new AgentConnections(options.tls);
   }
 
   /**
@@ -263,28 +263,32 @@ export class Shipper {
     return this.#pages;
   }
 
-  /** Ends its thread. */
+  /** Ends its thread, and closes its connections. */
   async close(): Promise<void> {
-    await this.#pages?.[Symbol.asyncDispose]();
+    await Promise.all([this.#pages?.[Symbol.asyncDispose](), this.#agents.close()]);
+  }
+
+  /** Opens what shipping a migration's parts will use, ahead of it. Never fails. */
+  async connect({ transfer, destination }: SourceRequest, signal: AbortSignal): Promise<void> {
+    if (transfer === 'Registry') return;
+    const memory = memoryAddress(destination);
+    await Promise.all([
+      this.#agents.ready(destination.address, connectionsAtOnce, signal),
+      ...(memory ? [this.#agents.ready(memory, 1, signal)] : []),
+    ]);
   }
 
   #along<Value>(request: SourceRequest, signal: AbortSignal, work: (route: Route) => Promise<Value>): Promise<Value> {
-    const { address, memoryPort, repository: token } = request.destination;
+    const { address, repository: token } = request.destination;
     if (request.transfer === 'Registry')
       return this.#throughRegistry(token, signal, ({ client, repository }) =>
         work({ client: new ChunkedUploader(client, this.#chunked), repository }),
       );
-    const { ca, cert, key } = this.#options.tls();
-    const clientOf = (registry: string) =>
-      new RegistryClient({ registry, scheme: 'https', ca, clientCert: cert, clientKey: key, servername: tlsNames.agent, signal });
     const route = { repository: (part: string) => `${token}/${part}` };
-    return using(clientOf(address), (client) => {
-      connect(client, signal);
-      if (memoryPort === undefined) return work({ ...route, client, direct: { agent: client, memory: client } });
-      return using(clientOf(address.replace(/:\d+$/, `:${memoryPort}`)), (memory) => {
-        connect(memory, signal);
-        return work({ ...route, client, direct: { agent: client, memory } });
-      });
+    const other = memoryAddress(request.destination);
+    return this.#agents.use(address, signal, (client) => {
+      if (other === undefined) return work({ ...route, client, direct: { agent: client, memory: client } });
+      return this.#agents.use(other, signal, (memory) => work({ ...route, client, direct: { agent: client, memory } }));
     });
   }
 
@@ -311,10 +315,9 @@ export class Shipper {
   }
 }
 
-/** The handshakes are over, then, when there is something to be sent: with CRIU at work on the same cores they take up to 80 ms. */
-function connect(client: RegistryClient, signal: AbortSignal): void {
-  // Whoever sends something hears of what is wrong.
-  client.ping({ signal }).catch(() => undefined);
+/** Where the destination takes in memory, if that is another port. */
+function memoryAddress({ address, memoryPort }: SourceRequest['destination']): string | undefined {
+  return memoryPort === undefined ? undefined : address.replace(/:\d+$/, `:${memoryPort}`);
 }
 
 /** The thread that takes memory in does not say what there is, the agent itself does. */

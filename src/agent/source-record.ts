@@ -108,6 +108,10 @@ export interface SourcePorts {
   freeBytes(): number | undefined;
   /** Has the kernel get memory ready for a checkpoint of so many bytes, in so many milliseconds at most (`memory-at-hand.ts`). Never fails but by the signal. */
   memoryAtHand?(bytes: number, milliseconds: number, signal: AbortSignal): Promise<AsyncDisposable>;
+  /** Does what can be done for a checkpoint of a container while it still runs. */
+  prepareCheckpoint?(uid: string, container: { id: string; name: string }, signal: AbortSignal): Promise<void>;
+  /** Opens the connections that shipping will use, while the pod still runs. Never fails, and takes a second at most. */
+  connect?(request: SourceRequest, signal: AbortSignal): Promise<void>;
   /** Begins the checkpoint of a paused container; ends within the time the request allows, and not before. */
   checkpoint(uid: string, request: SourceRequest, container: { id: string; name: string }): Checkpointing;
   /** Sends memory ahead; left out: this node cannot. */

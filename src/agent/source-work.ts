@@ -123,9 +123,9 @@ export class SourceWork {
    * @throws Error that names the container and what became of it
    */
   async assertFrozen(record: SourceRecord, signal: AbortSignal): Promise<void> {
-    const now = await this.#ports.runtime.containersOf(record.request.podUid, signal);
-    for (const { id, name, pid } of record.frozen) {
-      const found: RunningContainer | undefined = now.find((container) => container.id === id);
+    const now = await Promise.all(record.frozen.map(({ id }) => this.#ports.runtime.processOf(id, signal)));
+    for (const [index, { name, pid }] of record.frozen.entries()) {
+      const found = now[index];
       if (!found || found.pid !== pid)
         throw new Error(`container ${name} ended while it was frozen; see the events of the pod (a probe, memory, somebody's kill)`);
       if (!found.paused) throw new Error(`container ${name} was resumed by somebody else while it was frozen`);
@@ -170,7 +170,11 @@ export class SourceWork {
     const wanted = await this.#running(record, signal);
     // Remembered before the first pause: whoever takes over after a crash has to know what may be paused.
     record.frozen = wanted.map(({ id, name, pid }) => ({ id, name, pid }));
-    await hooks.save();
+    await Promise.all([
+      hooks.save(),
+      this.#ports.connect?.(record.request, signal),
+      ...wanted.map((container) => this.#ports.prepareCheckpoint?.(uid, container, signal)),
+    ]);
     // All to their end: a pause that was still under way when another failed would outlive the resume.
     const paused = await Promise.allSettled(wanted.map((container) => runtime.pause(container.id, signal)));
     for (const outcome of paused) if (outcome.status === 'rejected') throw outcome.reason;

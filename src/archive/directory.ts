@@ -2,6 +2,7 @@ import { createReadStream, fstatSync, lstatSync, readFileSync } from 'node:fs';
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { Gather } from '../util/gather.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { ArchiveError } from './errors.ts';
 import { Growth } from './growth.ts';
@@ -50,26 +51,29 @@ async function* entriesOf(directory: string, without: Changes['without'], added:
   const entry = (name: string, type: string, size: number, mode: number, mtime: number) =>
     encodeHeader({ name, mode, uid: 0, gid: 0, size, mtime, type, linkname: '' });
   const names = (await readdir(directory, { recursive: true })).filter((name) => !without(name)).sort();
+  const gather = new Gather();
   for (const name of names) {
     const found = lstatSync(join(directory, name));
     const { mode, size } = found;
     const mtime = Math.floor(found.mtimeMs / 1000);
-    if (found.isDirectory()) yield entry(`${name}/`, '5', 0, mode, mtime);
+    if (found.isDirectory()) yield* gather.add(entry(`${name}/`, '5', 0, mode, mtime));
     else if (found.isFile()) {
-      yield entry(name, '0', size, mode, mtime);
-      yield* contentOf(join(directory, name), size);
-      yield Buffer.alloc(paddingOf(size));
+      yield* gather.add(entry(name, '0', size, mode, mtime));
+      for await (const piece of contentOf(join(directory, name), size)) yield* gather.add(piece);
+      yield* gather.add(Buffer.alloc(paddingOf(size)));
     } else throw new ArchiveError('malformed', `${join(directory, name)} is neither a file nor a directory`);
   }
+  yield* gather.rest();
   for await (const [name, given] of added) {
     const content = typeof given === 'string' ? Buffer.from(given) : given;
     const size = Buffer.isBuffer(content) ? content.length : content.size;
-    yield entry(name, '0', size, 0o600, 0);
-    if (Buffer.isBuffer(content)) yield content;
-    else yield* content.read();
-    yield Buffer.alloc(paddingOf(size));
+    yield* gather.add(entry(name, '0', size, 0o600, 0));
+    if (Buffer.isBuffer(content)) yield* gather.add(content);
+    else for await (const piece of content.read()) yield* gather.add(piece);
+    yield* gather.add(Buffer.alloc(paddingOf(size)));
   }
-  yield Buffer.alloc(2 * blockSize);
+  yield* gather.add(Buffer.alloc(2 * blockSize));
+  yield* gather.rest();
 }
 
 /**

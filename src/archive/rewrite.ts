@@ -2,6 +2,7 @@ import { type Readable, Transform, type TransformCallback, Writable } from 'node
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { isAbort, messageOf } from '../util/errors.ts';
+import { Gather } from '../util/gather.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { type ArchiveSummary, CheckpointInspector } from './checkpoint.ts';
 import type { Pages } from './directory.ts';
@@ -62,6 +63,8 @@ class Rewriter extends Transform {
   readonly #options: RewriteOptions;
   readonly #parser = new TarParser();
   readonly #inspector = new CheckpointInspector();
+  /** What becomes of one chunk of the input. */
+  readonly #gather = new Gather();
   #bytesIn = 0;
   #checksum = 0;
   #bytesOut = 0;
@@ -88,6 +91,7 @@ class Rewriter extends Transform {
     this.#checksum = crc32(chunk, this.#checksum);
     try {
       for (const part of this.#parser.feed(chunk)) this.#part(part);
+      this.#push(this.#gather.rest());
     } catch (error) {
       done(asArchiveError(error));
       return;
@@ -163,7 +167,11 @@ class Rewriter extends Transform {
   #emit(data: Buffer): void {
     if (data.length === 0) return;
     this.#bytesOut += data.length;
-    this.push(data);
+    this.#push(this.#gather.add(data));
+  }
+
+  #push(pieces: Iterable<Buffer>): void {
+    for (const piece of pieces) this.push(piece);
   }
 }
 

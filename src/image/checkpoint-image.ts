@@ -66,8 +66,14 @@ export function checkpointManifest(
 export async function pushCheckpointImage(client: ImageSender, options: PushCheckpointOptions): Promise<PushedCheckpoint> {
   const { repository, tag, containerName, archive, annotations, signal, onProgress } = options;
   const call = { ...(signal && { signal }) };
-  const layer = await client.uploadBlob(repository, archive, { ...call, ...(onProgress && { onProgress }) });
-  const config = await client.putBlob(repository, checkpointConfig(layer.digest), call);
+  let uploadingConfig: Promise<BlobInfo> | undefined;
+  const uploadConfig = ({ digest }: BlobInfo) => {
+    uploadingConfig ??= client.putBlob(repository, checkpointConfig(digest), call);
+    uploadingConfig.catch(() => undefined);
+    return uploadingConfig;
+  };
+  const layer = await client.uploadBlob(repository, archive, { ...call, onDigest: uploadConfig, ...(onProgress && { onProgress }) });
+  const config = await uploadConfig(layer);
   const manifest = checkpointManifest(config, layer, containerName, annotations);
   const manifestDigest = await client.putManifest(repository, tag, manifest, mediaTypes.manifest, call);
   return { manifestDigest, layerDigest: layer.digest, layerBytes: layer.size, configDigest: config.digest };

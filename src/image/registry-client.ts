@@ -29,6 +29,11 @@ export interface TransferOptions extends CallOptions {
   onProgress?: (bytes: number) => void;
 }
 
+export interface UploadOptions extends TransferOptions {
+  /** Called as soon as it is known what is being stored, which is some time before it is. */
+  onDigest?: (blob: BlobInfo) => void;
+}
+
 export interface AppendedOptions extends TransferOptions {
   pace?: Pace;
   /** Whether the blob may be patched later. Only for registries of podferry's. */
@@ -144,7 +149,7 @@ export class RegistryClient {
    * On failure the upload session is deleted. An error of the source is thrown as it is.
    * @throws ImageError `no-space`, `too-large`, `digest-mismatch`
    */
-  async uploadBlob(repository: string, source: Readable | (() => Readable), options: TransferOptions = {}): Promise<BlobInfo> {
+  async uploadBlob(repository: string, source: Readable | (() => Readable), options: UploadOptions = {}): Promise<BlobInfo> {
     const stream = typeof source === 'function' ? source() : source;
     const hashing = new HashingStream({ onProgress: options.onProgress });
     let sourceError: Error | undefined;
@@ -182,6 +187,7 @@ export class RegistryClient {
       throw error;
     }
     const info = { digest: hashing.digest, size: hashing.bytes };
+    options.onDigest?.(info);
     await this.#completeUpload(repository, session, info, undefined, options);
     return info;
   }

@@ -1,10 +1,12 @@
 import { createWriteStream } from 'node:fs';
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { imagesDirectory } from '../../archive/directory.ts';
 import { mediaTypes } from '../../image/media-types.ts';
 import type { Turns } from '../../util/turns.ts';
+import type { WriteCheckpoint } from '../runtime.ts';
 import type { ContainerdClient } from './client.ts';
 import { type CriContainer, criContainerOf } from './cri-metadata.ts';
 import { type Container, toRfc3339 } from './protocol.ts';
@@ -12,41 +14,50 @@ import { type Container, toRfc3339 } from './protocol.ts';
 /** Cleaning up after a checkpoint may take so long. Milliseconds. */
 const cleanUpDeadline = 10_000;
 
+/** What containerd knows of a container that stays as it is while it runs. */
+interface Known {
+  container: Container;
+  cri: CriContainer;
+  /** Of the image's name; undefined: containerd knows none such any more. */
+  digest: string | undefined;
+  /** The snapshot that the container's own is made on. */
+  parent: string;
+}
+
 /**
- * Writes a container's checkpoint into an empty directory, laid out as the archive that containerd's CRI plugin makes for
+ * Gets ready to write a container's checkpoint, laid out as the archive that containerd's CRI plugin makes for
  * the kubelet (internal/cri/server/container_checkpoint_linux.go), but in one writing: there the images go to a temporary
  * directory, the content store, an unpacked copy, a tar and the kubelet's file. CRIU's images are in `checkpoint/` from the
- * beginning and grow there; everything else is whole when this resolves.
+ * beginning and grow there; everything else is whole when the writing resolves.
  *
  * @param diffs those of one content store: containers that changed the same, as those that changed nothing, have one diff
  *   there, which is removed once it is read
  */
-export async function checkpointInto(
-  client: ContainerdClient,
-  id: string,
-  directory: string,
-  diffs: Turns,
-  signal: AbortSignal,
-): Promise<void> {
-  const images = join(directory, 'checkpoint');
-  await mkdir(images, { recursive: true, mode: 0o700 });
+export async function prepareCheckpoint(client: ContainerdClient, id: string, diffs: Turns, signal: AbortSignal): Promise<WriteCheckpoint> {
   const container = await client.getContainer(id, signal);
-  const cri = criContainerOf(container);
+  const [image, parent] = await Promise.all([
+    client.getImage(container.image, signal),
+    client.parentOfSnapshot(container.snapshotter, container.snapshot_key, signal),
+  ]);
+  const known = { container, cri: criContainerOf(container), digest: image?.target.digest, parent };
+  return (directory, stop) => write(client, known, directory, diffs, stop);
+}
+
+async function write(client: ContainerdClient, known: Known, directory: string, diffs: Turns, signal: AbortSignal): Promise<void> {
   // All to their end: CRIU goes on whatever becomes of the rest.
   const parts = await Promise.allSettled([
-    client.checkpointTask(id, images, directory, signal),
-    diffs.take(() => writeRootfsDiff(client, container, join(directory, 'rootfs-diff.tar'), signal)),
-    writeMetadata(client, container, cri, directory, signal),
-    copyLog(cri, join(directory, 'container.log')),
+    client.checkpointTask(known.container.id, join(directory, imagesDirectory), directory, signal),
+    diffs.take(() => writeRootfsDiff(client, known, join(directory, 'rootfs-diff.tar'), signal)),
+    writeMetadata(known, directory),
+    copyLog(known.cri, join(directory, 'container.log')),
   ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
 }
 
 /** What the container has changed of its image's files, as an OCI layer; containerd knows how its snapshotter keeps it. */
-async function writeRootfsDiff(client: ContainerdClient, container: Container, path: string, signal: AbortSignal): Promise<void> {
+async function writeRootfsDiff(client: ContainerdClient, { container, parent }: Known, path: string, signal: AbortSignal): Promise<void> {
   const { snapshotter, snapshot_key: key } = container;
   const view = `podferry-${container.id}`;
-  const parent = await client.parentOfSnapshot(snapshotter, key, signal);
   const quickly = () => AbortSignal.timeout(cleanUpDeadline);
   // A view that an earlier try left.
   await client.removeSnapshot(snapshotter, view, quickly()).catch(() => undefined);
@@ -68,16 +79,9 @@ async function writeRootfsDiff(client: ContainerdClient, container: Container, p
 }
 
 /** `config.dump`, `spec.dump` and `status.dump`, with what a restore or checkpointctl reads of them (see `CheckpointConfig`). */
-async function writeMetadata(
-  client: ContainerdClient,
-  container: Container,
-  cri: CriContainer,
-  directory: string,
-  signal: AbortSignal,
-): Promise<void> {
+async function writeMetadata({ container, cri, digest }: Known, directory: string): Promise<void> {
   const { id, image } = container;
   const created = toRfc3339(container.created_at);
-  const digest = (await client.getImage(image, signal))?.target.digest;
   const reference = digest ? `${image.replace(/@.*$/, '').replace(/:[^:/]*$/, '')}@${digest}` : image;
   const config = {
     id,

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Turns } from '../../util/turns.ts';
-import type { ContainerStart, FailedRestore, RunningContainer, Runtime, StoredContent } from '../runtime.ts';
-import { checkpointInto } from './checkpoint.ts';
+import type { ContainerStart, FailedRestore, RunningContainer, Runtime, StoredContent, WriteCheckpoint } from '../runtime.ts';
+import { prepareCheckpoint } from './checkpoint.ts';
 import { ContainerdClient, isNotFound, isUnavailable } from './client.ts';
 import { criContainerOf } from './cri-metadata.ts';
 import { memoryIn } from './memory.ts';
@@ -46,17 +46,17 @@ export class ContainerdRuntime implements Runtime {
     const containers = await this.#containers({ [label.podUid]: podUid }, signal);
     const running = await Promise.all(
       containers.map(async (container): Promise<RunningContainer | undefined> => {
-        const task = await this.#client.getTask(container.id, signal);
-        if (!task || task.status === taskStatus.stopped) return undefined;
-        return {
-          id: container.id,
-          name: container.labels[label.container] ?? '',
-          pid: task.pid,
-          paused: task.status === taskStatus.paused,
-        };
+        const found = await this.processOf(container.id, signal);
+        return found && { id: container.id, name: container.labels[label.container] ?? '', ...found };
       }),
     );
     return running.filter((container) => container !== undefined);
+  }
+
+  async processOf(id: string, signal: AbortSignal): Promise<Pick<RunningContainer, 'pid' | 'paused'> | undefined> {
+    const task = await this.#client.getTask(id, signal);
+    if (!task || task.status === taskStatus.stopped) return undefined;
+    return { pid: task.pid, paused: task.status === taskStatus.paused };
   }
 
   async podUidOf(namespace: string, pod: string, signal: AbortSignal): Promise<string | undefined> {
@@ -94,8 +94,8 @@ export class ContainerdRuntime implements Runtime {
     }
   }
 
-  checkpointInto(id: string, directory: string, signal: AbortSignal): Promise<void> {
-    return checkpointInto(this.#client, id, directory, this.#diffs, signal);
+  prepareCheckpoint(id: string, signal: AbortSignal): Promise<WriteCheckpoint> {
+    return prepareCheckpoint(this.#client, id, this.#diffs, signal);
   }
 
   checkpointMemory(id: string, directory: string, signal: AbortSignal): Promise<void> {

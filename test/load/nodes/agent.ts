@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { secure } from '../../../src/agent/mutual-tls.ts';
 import { agentApi, agentServer } from '../../../src/agent/server.ts';
-import type { AgentTls } from '../../../src/agent/ship.ts';
+import type { AgentTls } from '../../../src/agent/mutual-tls.ts';
 import { SourceKeeper } from '../../../src/agent/source.ts';
 import { TargetKeeper } from '../../../src/agent/target.ts';
 import type { Timings } from '../timings.ts';

@@ -36,6 +36,11 @@ export class FakeRuntime implements Runtime {
     return (this.#pods.get(podUid)?.containers ?? []).map((container) => ({ ...container }));
   }
 
+  async processOf(id: string): Promise<RunningContainer | undefined> {
+    const [uid = ''] = id.split('/');
+    return this.#pods.get(uid)?.containers.find((container) => container.id === id);
+  }
+
   async podUidOf(namespace: string, pod: string): Promise<string | undefined> {
     return this.#find(namespace, pod)?.uid;
   }

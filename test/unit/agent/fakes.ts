@@ -63,6 +63,10 @@ export class FakeRuntime implements Runtime {
     return structuredClone(this.containers);
   }
 
+  async processOf(id: string): Promise<RunningContainer | undefined> {
+    return structuredClone(this.containers.find((container) => container.id === id));
+  }
+
   async podUidOf(): Promise<string | undefined> {
     return this.sandbox;
   }

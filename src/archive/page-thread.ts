@@ -15,6 +15,8 @@ const windowBytes = 1024 * 1024;
 const samples = 4;
 
 const [left, right] = [bulkBuffer(chunkBytes), bulkBuffer(chunkBytes)];
+/** One for all searches: memory that is large and soon not needed is not noticed by the collector of garbage before there is a lot of it (4 GiB: 100 MB). */
+let searched: Buffer | undefined;
 const owner = parentPort as MessagePort;
 
 owner.on('message', (asked: ToPageThread) => {
@@ -117,8 +119,8 @@ function compare({ now, before, page }: Files, place: number, parentPlace: numbe
 }
 
 function findShift({ now, before, page }: Files, place: number, stretch: number, shift: number): number | undefined {
-  const sample = Buffer.allocUnsafe(page);
-  const window = Buffer.allocUnsafe(2 * windowBytes + page);
+  searched ??= bulkBuffer(2 * windowBytes + page);
+  const [sample, window] = [left.subarray(0, page), searched];
   for (let index = 0; index < samples; index++) {
     const at = place + Math.floor(((index / samples) * stretch) / page) * page;
     const from = Math.max(0, at + shift - windowBytes);

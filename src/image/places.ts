@@ -45,8 +45,8 @@ export class Places {
   encode(): Buffer {
     const encoded = Buffer.allocUnsafe(this.count * encodedBytes);
     for (let index = 0; index < this.count; index++) {
-      encoded.writeBigUInt64LE(BigInt(this.#at[index] as number), index * encodedBytes);
-      encoded.writeBigUInt64LE(BigInt(this.#lengths[index] as number), index * encodedBytes + 8);
+      writeWhole(encoded, this.#at[index] as number, index * encodedBytes);
+      writeWhole(encoded, this.#lengths[index] as number, index * encodedBytes + 8);
     }
     return encoded;
   }
@@ -61,10 +61,22 @@ export class Places {
     if (encoded.length % encodedBytes !== 0) throw new ImageError('protocol', 'places: they end within one');
     const places = new Places();
     for (let at = 0; at < encoded.length; at += encodedBytes) {
-      const [position, length] = [Number(encoded.readBigUInt64LE(at)), Number(encoded.readBigUInt64LE(at + 8))];
+      const [position, length] = [readWhole(encoded, at), readWhole(encoded, at + 8)];
       if (!Number.isSafeInteger(position + length) || length === 0) throw new ImageError('protocol', 'places: one is not a part of a file');
       places.add(position, length);
     }
     return places;
   }
+}
+
+const word = 2 ** 32;
+
+/** A number of 8 bytes, least first, in two halves: a BigInt for each of 300,000 is garbage of 15 MB. */
+function writeWhole(into: Buffer, value: number, at: number): void {
+  into.writeUInt32LE(value % word, at);
+  into.writeUInt32LE(Math.floor(value / word), at + 4);
+}
+
+function readWhole(from: Buffer, at: number): number {
+  return from.readUInt32LE(at) + from.readUInt32LE(at + 4) * word;
 }

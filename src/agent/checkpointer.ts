@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { SourceRequest } from '../api/agent.ts';
 import { imagesDirectory } from '../archive/directory.ts';
 import type { CheckpointWay } from '../plan/room.ts';
+import { dumpBegun } from './dump-begun.ts';
 import type { Kubelet } from './kubelet.ts';
 import type { Runtime, WriteCheckpoint } from './runtime.ts';
 import type { Checkpointing } from './source-record.ts';
@@ -54,10 +55,11 @@ export class Checkpointer {
     const prepared = this.#ready.get(uid)?.get(id) ?? runtime.prepareCheckpoint(id, signal);
     this.#ready.get(uid)?.delete(id);
     const archive = this.#directoryFor(uid, name);
+    const images = join(archive, imagesDirectory);
     // At once, where it is prepared: the pod stands still.
-    mkdirSync(join(archive, imagesDirectory), { recursive: true, mode: 0o700 });
+    mkdirSync(images, { recursive: true, mode: 0o700 });
     const whole = typeof prepared === 'function' ? prepared(archive, signal) : prepared.then((write) => write(archive, signal));
-    return { archive: Promise.resolve(archive), whole };
+    return { archive: dumpBegun(images, whole).then(() => archive), whole };
   }
 
   /** Begins dumps of containers that run on; undefined: the runtime cannot. */

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { imagesDirectory } from '../../archive/directory.ts';
 import { mediaTypes } from '../../image/media-types.ts';
 import type { Turns } from '../../util/turns.ts';
+import { dumpBegun } from '../dump-begun.ts';
 import type { WriteCheckpoint } from '../runtime.ts';
 import type { ContainerdClient } from './client.ts';
 import { type CriContainer, criContainerOf } from './cri-metadata.ts';
@@ -44,13 +45,18 @@ export async function prepareCheckpoint(client: ContainerdClient, id: string, di
 }
 
 async function write(client: ContainerdClient, known: Known, directory: string, diffs: Turns, signal: AbortSignal): Promise<void> {
-  // All to their end: CRIU goes on whatever becomes of the rest.
-  const parts = await Promise.allSettled([
-    client.checkpointTask(known.container.id, join(directory, imagesDirectory), directory, signal),
-    diffs.take(() => writeRootfsDiff(client, known, join(directory, 'rootfs-diff.tar'), signal)),
-    writeMetadata(known, directory),
-    copyLog(known.cri, join(directory, 'container.log')),
-  ]);
+  const images = join(directory, imagesDirectory);
+  const dump = client.checkpointTask(known.container.id, images, directory, signal);
+  const rest = async () => {
+    await dumpBegun(images, dump);
+    await Promise.all([
+      diffs.take(() => writeRootfsDiff(client, known, join(directory, 'rootfs-diff.tar'), signal)),
+      writeMetadata(known, directory),
+      copyLog(known.cri, join(directory, 'container.log')),
+    ]);
+  };
+  // Both to their end: CRIU goes on whatever becomes of the rest.
+  const parts = await Promise.allSettled([dump, rest()]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
 }
 

@@ -485,7 +485,13 @@ export class TargetKeeper {
     if (record.filled === podUid) return;
     await this.#ports.fillVolumes(uid, record, podUid, signal);
     record.filled = podUid;
-    await this.#records.write(uid, record);
+    try {
+      await this.#records.write(uid, record);
+    } catch (error) {
+      // A process that takes over would fill them once more, over what the restored processes have written since.
+      delete record.filled;
+      throw error;
+    }
   }
 
   async #save(uid: string, entry: Entry): Promise<void> {

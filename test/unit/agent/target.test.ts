@@ -249,8 +249,8 @@ describe('a container starts', () => {
 });
 
 describe('the volumes are in place before a checkpoint is handed out', () => {
-  const withVolumes = async (fillVolumes?: () => Promise<void>) => {
-    const target = await startTarget(cleanup, fillVolumes ? { ports: { fillVolumes } } : {});
+  const withVolumes = async (fillVolumes?: () => Promise<void>, directory = cleanup.directory()) => {
+    const target = await startTarget(cleanup, { directory, ...(fillVolumes ? { ports: { fillVolumes } } : {}) });
     await target.set('Prepared', { volumes: ['cache'] });
     await target.keeper.received(uid, 'app', 'sha256:app');
     await target.keeper.received(uid, 'proxy', 'sha256:proxy');
@@ -306,6 +306,21 @@ describe('the volumes are in place before a checkpoint is handed out', () => {
     await expect(target.keeper.ready(uid, patient)).rejects.toThrow('no space');
     await target.keeper.ready(uid, patient);
     expect(tries).toBe(2);
+  });
+
+  test('not before it is on the disk that they are: a process that takes over would fill them over what was written since', async () => {
+    const directory = cleanup.directory();
+    const [records, aside] = [join(directory, 'records'), join(directory, 'aside')];
+    let tries = 0;
+    const target = await withVolumes(async () => {
+      if (++tries === 1) await rename(records, aside);
+    }, directory);
+    await expect(target.keeper.ready(uid, patient)).rejects.toThrow('ENOENT');
+    await rename(aside, records);
+    expect((await target.written())?.filled).toBeUndefined();
+    expect(await target.keeper.ready(uid, patient)).toBe(true);
+    expect(tries).toBe(2);
+    expect((await target.written())?.filled).toBe(podUid);
   });
 });
 

@@ -30,7 +30,10 @@ import { restoreTag, volumesRepository } from './target.ts';
 import { emptyDirPath } from './volumes.ts';
 
 /** Connections that shipping a container's archive uses at a time: for what it sends, and for what it asks meanwhile. */
-const connectionsAtOnce = 2;
+const connectionsEach = 2;
+
+/** Opened ahead at most: those of the first containers will do for the next. */
+const mostConnections = 8;
 
 /** Names a layer's volume, in the image that carries the volumes. */
 const volumeAnnotation = 'podferry.io/volume';
@@ -269,12 +272,13 @@ export class Shipper {
   }
 
   /** Opens what shipping a migration's parts will use, ahead of it. Never fails. */
-  async connect({ transfer, destination }: SourceRequest, signal: AbortSignal): Promise<void> {
+  async connect({ transfer, destination, containers }: SourceRequest, signal: AbortSignal): Promise<void> {
     if (transfer === 'Registry') return;
+    const open = (address: string, count: number) => this.#agents.ready(address, Math.min(count, mostConnections), signal);
     const memory = memoryAddress(destination);
     await Promise.all([
-      this.#agents.ready(destination.address, connectionsAtOnce, signal),
-      ...(memory ? [this.#agents.ready(memory, 1, signal)] : []),
+      open(destination.address, containers.length * connectionsEach),
+      ...(memory ? [open(memory, containers.length)] : []),
     ]);
   }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { Numbers } from '../util/numbers.ts';
 import { ImageError } from './errors.ts';
 
 /** A part of a file. Bytes. */
@@ -12,14 +13,17 @@ export const placesType = 'application/vnd.podferry.places';
 
 const encodedBytes = 16;
 
+/** Places that are encoded for a digest at a time. */
+const hashedAtOnce = 4096;
+
 /** The most that a body of places may have. Bytes. */
 export const maxPlacesBytes = 1024 * 1024;
 
 /** Where content belongs, one after the other. What follows the last one directly is put together with it. */
 export class Places {
-  // Numbers side by side: an object for each took ten times as much, and there may be 100,000.
-  readonly #at: number[] = [];
-  readonly #lengths: number[] = [];
+  // Numbers side by side: an object for each took ten times as much, and there may be 260,000.
+  readonly #at = new Numbers();
+  readonly #lengths = new Numbers();
 
   get count(): number {
     return this.#at.length;
@@ -27,15 +31,15 @@ export class Places {
 
   /** The n-th, from 0. */
   get(index: number): Place | undefined {
-    const at = this.#at[index];
-    const length = this.#lengths[index];
+    const at = this.#at.get(index);
+    const length = this.#lengths.get(index);
     return at === undefined || length === undefined ? undefined : { at, length };
   }
 
   add(at: number, length: number): void {
     const index = this.count - 1;
-    const before = this.#lengths[index] ?? 0;
-    if (index >= 0 && (this.#at[index] ?? 0) + before === at) this.#lengths[index] = before + length;
+    const before = this.#lengths.get(index) ?? 0;
+    if (index >= 0 && (this.#at.get(index) ?? 0) + before === at) this.#lengths.setLast(before + length);
     else {
       this.#at.push(at);
       this.#lengths.push(length);
@@ -43,17 +47,23 @@ export class Places {
   }
 
   encode(): Buffer {
-    const encoded = Buffer.allocUnsafe(this.count * encodedBytes);
-    for (let index = 0; index < this.count; index++) {
-      writeWhole(encoded, this.#at[index] as number, index * encodedBytes);
-      writeWhole(encoded, this.#lengths[index] as number, index * encodedBytes + 8);
-    }
-    return encoded;
+    return this.#encoded(0, this.count);
   }
 
   /** SHA-256 of them, in hexadecimal digits: the same however they were put together. */
   digest(): string {
-    return createHash('sha256').update(this.encode()).digest('hex');
+    const hash = createHash('sha256');
+    for (let from = 0; from < this.count; from += hashedAtOnce) hash.update(this.#encoded(from, Math.min(from + hashedAtOnce, this.count)));
+    return hash.digest('hex');
+  }
+
+  #encoded(from: number, to: number): Buffer {
+    const encoded = Buffer.allocUnsafe((to - from) * encodedBytes);
+    for (let index = from; index < to; index++) {
+      writeWhole(encoded, this.#at.get(index) as number, (index - from) * encodedBytes);
+      writeWhole(encoded, this.#lengths.get(index) as number, (index - from) * encodedBytes + 8);
+    }
+    return encoded;
   }
 
   /** @throws ImageError `protocol` */

@@ -1,10 +1,9 @@
 import { mkdirSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SourceRequest } from '../api/agent.ts';
 import { imagesDirectory } from '../archive/directory.ts';
 import type { CheckpointWay } from '../plan/room.ts';
-import { dumpBegun } from './dump-begun.ts';
 import type { Kubelet } from './kubelet.ts';
 import type { Runtime, WriteCheckpoint } from './runtime.ts';
 import type { Checkpointing } from './source-record.ts';
@@ -54,12 +53,14 @@ export class Checkpointer {
     }
     const prepared = this.#ready.get(uid)?.get(id) ?? runtime.prepareCheckpoint(id, signal);
     this.#ready.get(uid)?.delete(id);
-    const archive = this.#directoryFor(uid, name);
-    const images = join(archive, imagesDirectory);
-    // At once, where it is prepared: the pod stands still.
-    mkdirSync(images, { recursive: true, mode: 0o700 });
-    const whole = typeof prepared === 'function' ? prepared(archive, signal) : prepared.then((write) => write(archive, signal));
-    return { archive: dumpBegun(images, whole).then(() => archive), whole };
+    const archive = this.#newDirectory(uid, name);
+    const writing = Promise.resolve(prepared).then((write) => write(archive, signal));
+    // Of one that cannot be prepared the directory is all there is.
+    const begun = writing.then(
+      (written) => written.begun,
+      () => undefined,
+    );
+    return { archive: begun.then(() => archive), whole: writing.then((written) => written.whole) };
   }
 
   /** Begins dumps of containers that run on; undefined: the runtime cannot. */
@@ -68,8 +69,7 @@ export class Checkpointer {
     if (!runtime.checkpointMemory) return undefined;
     const dump = runtime.checkpointMemory.bind(runtime);
     return async (uid, { id, name }) => {
-      const path = this.#directoryFor(uid, `${name}.warm`);
-      await mkdir(join(path, imagesDirectory), { recursive: true, mode: 0o700 });
+      const path = this.#newDirectory(uid, `${name}.warm`);
       const whole = dump(id, path, AbortSignal.timeout(timeout * 1000));
       whole.catch(() => undefined);
       return { path, whole };
@@ -82,7 +82,10 @@ export class Checkpointer {
     await rm(join(this.#options.directory, uid), { recursive: true, force: true });
   }
 
-  #directoryFor(uid: string, name: string): string {
-    return join(this.#options.directory, uid, `${name}.${Date.now()}.${this.#tries++}`);
+  /** At once: the pod may stand still. */
+  #newDirectory(uid: string, name: string): string {
+    const path = join(this.#options.directory, uid, `${name}.${Date.now()}.${this.#tries++}`);
+    mkdirSync(join(path, imagesDirectory), { recursive: true, mode: 0o700 });
+    return path;
   }
 }

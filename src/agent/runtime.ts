@@ -10,7 +10,15 @@ export interface RunningContainer {
 }
 
 /** Writes a checkpoint of a container into a directory that has an empty `checkpoint/`, in which CRIU's images grow from the beginning. */
-export type WriteCheckpoint = (directory: string, signal: AbortSignal) => Promise<void>;
+export type WriteCheckpoint = (
+  directory: string,
+  signal: AbortSignal,
+) => {
+  /** Resolves when images are being written, or will not be. */
+  begun: Promise<void>;
+  /** Resolves when the checkpoint is complete. */
+  whole: Promise<void>;
+};
 
 /** The runtime saw a container start. */
 export interface ContainerStart {

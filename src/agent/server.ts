@@ -5,8 +5,7 @@ import type { AgentRecords, NodeCpu, SourceRequest, TargetRequest } from '../api
 import { tlsNames } from '../api/agent.ts';
 import type { RegistryHandler } from '../image/registry-server.ts';
 import { messageOf } from '../util/errors.ts';
-import type { AgentTls } from './mutual-tls.ts';
-import { mutualServer } from './mutual-tls.ts';
+import { type AgentTls, mutualServer } from './mutual-tls.ts';
 import type { SourceKeeper } from './source.ts';
 import type { TargetKeeper } from './target.ts';
 

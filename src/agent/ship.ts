@@ -315,7 +315,11 @@ export class Shipper {
       ...(credentials ? { credentials } : {}),
       signal,
     });
-    return using(client, (opened) => work({ client: opened, repository: (part) => `${prefix}${token}/${part}` }));
+    try {
+      return await work({ client, repository: (part) => `${prefix}${token}/${part}` });
+    } finally {
+      await client.close();
+    }
   }
 }
 
@@ -392,14 +396,6 @@ async function* opened(open: () => Promise<Readable>): AsyncGenerator<Buffer> {
 /** The images of a migration: one a container, and one for the volumes. */
 function partsOf({ containers, volumes }: SourceRequest | TargetRequest): string[] {
   return [...containers.map(({ name }: { name: string }) => name), ...(volumes.length ? [volumesRepository] : [])];
-}
-
-async function using<Value>(client: RegistryClient, work: (client: RegistryClient) => Promise<Value>): Promise<Value> {
-  try {
-    return await work(client);
-  } finally {
-    await client.close();
-  }
 }
 
 async function optional(path: string): Promise<string | undefined> {

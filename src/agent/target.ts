@@ -461,21 +461,12 @@ export class TargetKeeper {
     await this.#save(uid, entry);
   }
 
-  /** Nobody is told: whoever waits for this node would look in vain, while its kubelet restores. */
   #serveTo(uid: string, entry: Entry, podUid: string): Promise<void> {
     const { record } = entry;
     if (record.servedTo === undefined) {
-      record.servedTo = podUid;
-      entry.noting = this.#records
-        .write(uid, record)
-        .catch((error: unknown) => {
-          // A process that takes over would serve another pod.
-          delete record.servedTo;
-          throw error;
-        })
-        .finally(() => {
-          delete entry.noting;
-        });
+      entry.noting = this.#note(uid, record, 'servedTo', podUid).finally(() => {
+        delete entry.noting;
+      });
     }
     return entry.noting ?? Promise.resolve();
   }
@@ -484,12 +475,19 @@ export class TargetKeeper {
     const { record } = entry;
     if (record.filled === podUid) return;
     await this.#ports.fillVolumes(uid, record, podUid, signal);
-    record.filled = podUid;
+    await this.#note(uid, record, 'filled', podUid);
+  }
+
+  /**
+   * What did not get to the disk was not noted: a process that takes over would serve another pod, or fill the volumes once more, over what
+   * the restored processes have written since. Nobody is told: whoever waits for this node would look in vain, while its kubelet restores.
+   */
+  async #note(uid: string, record: TargetRecord, what: 'servedTo' | 'filled', podUid: string): Promise<void> {
+    record[what] = podUid;
     try {
       await this.#records.write(uid, record);
     } catch (error) {
-      // A process that takes over would fill them once more, over what the restored processes have written since.
-      delete record.filled;
+      delete record[what];
       throw error;
     }
   }

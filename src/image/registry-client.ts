@@ -30,7 +30,7 @@ export interface TransferOptions extends CallOptions {
 }
 
 export interface UploadOptions extends TransferOptions {
-  /** Called as soon as it is known what is being stored, which is some time before it is. */
+  /** Called when it is known what is being stored, where that is some time before it is. */
   onDigest?: (blob: BlobInfo) => void;
 }
 

@@ -1,4 +1,4 @@
-/** Numbers in one piece of memory; a power of two. */
+/** Numbers in one piece of memory. */
 const pieceLength = 4096;
 
 /**

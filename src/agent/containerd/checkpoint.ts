@@ -44,20 +44,24 @@ export async function prepareCheckpoint(client: ContainerdClient, id: string, di
   return (directory, stop) => write(client, known, directory, diffs, stop);
 }
 
-async function write(client: ContainerdClient, known: Known, directory: string, diffs: Turns, signal: AbortSignal): Promise<void> {
+function write(client: ContainerdClient, known: Known, directory: string, diffs: Turns, signal: AbortSignal): ReturnType<WriteCheckpoint> {
   const images = join(directory, imagesDirectory);
   const dump = client.checkpointTask(known.container.id, images, directory, signal);
+  const begun = dumpBegun(images, dump);
   const rest = async () => {
-    await dumpBegun(images, dump);
+    await begun;
     await Promise.all([
       diffs.take(() => writeRootfsDiff(client, known, join(directory, 'rootfs-diff.tar'), signal)),
       writeMetadata(known, directory),
       copyLog(known.cri, join(directory, 'container.log')),
     ]);
   };
-  // Both to their end: CRIU goes on whatever becomes of the rest.
-  const parts = await Promise.allSettled([dump, rest()]);
-  for (const part of parts) if (part.status === 'rejected') throw part.reason;
+  const bothToTheirEnd = async () => {
+    // CRIU goes on whatever becomes of the rest.
+    const parts = await Promise.allSettled([dump, rest()]);
+    for (const part of parts) if (part.status === 'rejected') throw part.reason;
+  };
+  return { begun, whole: bothToTheirEnd() };
 }
 
 /** What the container has changed of its image's files, as an OCI layer; containerd knows how its snapshotter keeps it. */

@@ -75,8 +75,7 @@ export class ContainerdRuntime implements Runtime {
   }
 
   async pause(id: string, signal: AbortSignal): Promise<void> {
-    const task = await this.#client.getTask(id, signal);
-    if (task?.status === taskStatus.paused) return;
+    if ((await this.processOf(id, signal))?.paused) return;
     await this.#client.pauseTask(id, signal);
   }
 

@@ -21,9 +21,10 @@ class WritingRuntime extends FakeRuntime {
   async prepareCheckpoint(id: string): Promise<WriteCheckpoint> {
     const which = ++this.#prepared;
     this.calls.push(`prepare ${which}, of ${id}`);
-    return async (directory) => {
+    return (directory) => {
       this.calls.push(`write ${which}`);
       writeFileSync(join(directory, 'checkpoint/pages-1.img'), `${which}`);
+      return { begun: Promise.resolve(), whole: Promise.resolve() };
     };
   }
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SourceState } from '../api/agent.ts';
 import { failureIn } from '../plan/criu-advice.ts';
 import { messageOf } from '../util/errors.ts';
+import { collectGarbage } from '../util/garbage.ts';
 import { TokenBucket } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import { sync } from './disk.ts';
@@ -148,6 +149,8 @@ export class SourceWork {
     await using held = new AsyncDisposableStack();
     // Once frozen it is not looked at again: some of it is on the disk by then.
     if (record.frozen.length === 0) {
+      // It would be due just while the archive is packed.
+      collectGarbage();
       const running = await this.#running(record, signal);
       const memory = await memoryOfPod(runtime, running, signal);
       if (memory !== undefined) await step('room', async () => assertRoom(this.#ports, record.request, memory));

@@ -1,3 +1,4 @@
+import type { SourceView, TargetView } from '../api/agent.ts';
 import type { Migration } from '../api/migration.ts';
 import { finalizer, internalAnnotations, userAnnotations } from '../api/names.ts';
 import type { Pod } from '../api/pod.ts';
@@ -18,76 +19,90 @@ export interface ClusterPorts {
   deleteMigration(migration: Migration, signal: AbortSignal): Promise<void>;
 }
 
-export type Act = (migration: Migration, action: Action, signal: AbortSignal) => Promise<void>;
+/** What an agent that was told something says of itself then. */
+export type Answer = { source: SourceView } | { destination: TargetView };
+
+export type Act = (migration: Migration, action: Action, signal: AbortSignal) => Promise<Answer | undefined>;
 
 /** Carries out what the planner said; no decisions here. */
 export function actor(cluster: ClusterPorts, agents: Agents): Act {
   return async (migration, action, signal) => {
-    const { namespace = '', uid = '' } = migration.metadata;
+    const { uid = '' } = migration.metadata;
     switch (action.type) {
-      case 'addFinalizer':
-        return cluster.patchMigration(migration, { finalizers: [...(migration.metadata.finalizers ?? []), finalizer] }, signal);
-      case 'removeFinalizer':
-        return cluster.patchMigration(
-          migration,
-          { finalizers: (migration.metadata.finalizers ?? []).filter((name) => name !== finalizer) },
-          signal,
-        );
-      case 'deleteMigration':
-        return cluster.deleteMigration(migration, signal);
-      case 'createPod':
-        return cluster.createPod(namespace, action.pod, signal);
-      case 'deletePod':
-        return cluster.deletePod(namespace, action, signal);
-      case 'releasePod':
-        return cluster.patchPod(
-          namespace,
-          action.name,
-          action.uid,
-          { resourceVersion: action.resourceVersion, labels: { ...without(action.labels), ...action.add } },
-          signal,
-        );
-      case 'giveBackPod':
-        return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
-      case 'claimPod': {
-        const { name, uid: podUid, resourceVersion } = action;
-        return cluster.claimPod(
-          namespace,
-          name,
-          { uid: podUid, resourceVersion, annotations: { [internalAnnotations.claim]: claimOf(migration) } },
-          signal,
-        );
-      }
-      case 'fencePod':
-        return cluster.patchPod(
-          namespace,
-          action.name,
-          action.uid,
-          { annotations: { [internalAnnotations.claim]: fencedClaimOf(migration) } },
-          signal,
-        );
-      case 'unclaimPod':
-        return cluster.patchPod(namespace, action.name, action.uid, { annotations: without([internalAnnotations.claim]) }, signal);
-      case 'clearRequest':
-        return cluster.patchPod(
-          namespace,
-          action.pod,
-          action.uid,
-          {
-            annotations: without([userAnnotations.migrateTo, internalAnnotations.request]),
-          },
-          signal,
-        );
       case 'setSource':
-        return agents.setSource(action.nodeName, uid, action.request, signal);
+        return { source: await agents.setSource(action.nodeName, uid, action.request, signal) };
       case 'setTarget':
-        return agents.setTarget(action.nodeName, uid, action.request, signal);
-      case 'forgetSource':
-        return agents.forget('sources', action.nodeName, uid, signal);
-      case 'forgetTarget':
-        return agents.forget('targets', action.nodeName, uid, signal);
+        return { destination: await agents.setTarget(action.nodeName, uid, action.request, signal) };
+      default:
+        await change(cluster, agents, migration, action, signal);
+        return undefined;
     }
   };
+}
+
+type Change = Exclude<Action, { type: 'setSource' | 'setTarget' }>;
+
+function change(cluster: ClusterPorts, agents: Agents, migration: Migration, action: Change, signal: AbortSignal): Promise<void> {
+  const { namespace = '', uid = '' } = migration.metadata;
+  switch (action.type) {
+    case 'addFinalizer':
+      return cluster.patchMigration(migration, { finalizers: [...(migration.metadata.finalizers ?? []), finalizer] }, signal);
+    case 'removeFinalizer':
+      return cluster.patchMigration(
+        migration,
+        { finalizers: (migration.metadata.finalizers ?? []).filter((name) => name !== finalizer) },
+        signal,
+      );
+    case 'deleteMigration':
+      return cluster.deleteMigration(migration, signal);
+    case 'createPod':
+      return cluster.createPod(namespace, action.pod, signal);
+    case 'deletePod':
+      return cluster.deletePod(namespace, action, signal);
+    case 'releasePod':
+      return cluster.patchPod(
+        namespace,
+        action.name,
+        action.uid,
+        { resourceVersion: action.resourceVersion, labels: { ...without(action.labels), ...action.add } },
+        signal,
+      );
+    case 'giveBackPod':
+      return cluster.patchPod(namespace, action.name, action.uid, { labels: { ...without(action.remove), ...action.labels } }, signal);
+    case 'claimPod': {
+      const { name, uid: podUid, resourceVersion } = action;
+      return cluster.claimPod(
+        namespace,
+        name,
+        { uid: podUid, resourceVersion, annotations: { [internalAnnotations.claim]: claimOf(migration) } },
+        signal,
+      );
+    }
+    case 'fencePod':
+      return cluster.patchPod(
+        namespace,
+        action.name,
+        action.uid,
+        { annotations: { [internalAnnotations.claim]: fencedClaimOf(migration) } },
+        signal,
+      );
+    case 'unclaimPod':
+      return cluster.patchPod(namespace, action.name, action.uid, { annotations: without([internalAnnotations.claim]) }, signal);
+    case 'clearRequest':
+      return cluster.patchPod(
+        namespace,
+        action.pod,
+        action.uid,
+        {
+          annotations: without([userAnnotations.migrateTo, internalAnnotations.request]),
+        },
+        signal,
+      );
+    case 'forgetSource':
+      return agents.forget('sources', action.nodeName, uid, signal);
+    case 'forgetTarget':
+      return agents.forget('targets', action.nodeName, uid, signal);
+  }
 }
 
 /** Keys that a merge patch (RFC 7386) takes away. */

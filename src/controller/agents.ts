@@ -57,12 +57,12 @@ export class Agents {
     return this.#observe<TargetView>(nodeName, 'targets', uid, signal);
   }
 
-  async setSource(nodeName: string, uid: string, body: SourceRequest, signal: AbortSignal): Promise<void> {
-    await this.#call(nodeName, 'PUT', `/v1/sources/${uid}`, body, signal);
+  async setSource(nodeName: string, uid: string, body: SourceRequest, signal: AbortSignal): Promise<SourceView> {
+    return (await this.#call(nodeName, 'PUT', `/v1/sources/${uid}`, body, signal)) as SourceView;
   }
 
-  async setTarget(nodeName: string, uid: string, body: TargetRequest, signal: AbortSignal): Promise<void> {
-    await this.#call(nodeName, 'PUT', `/v1/targets/${uid}`, body, signal);
+  async setTarget(nodeName: string, uid: string, body: TargetRequest, signal: AbortSignal): Promise<TargetView> {
+    return (await this.#call(nodeName, 'PUT', `/v1/targets/${uid}`, body, signal)) as TargetView;
   }
 
   /** @throws Error when the agent does not answer */

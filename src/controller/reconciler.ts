@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
 import { type Action, type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
 import { together } from '../util/together.ts';
-import type { Act } from './act.ts';
+import type { Act, Answer } from './act.ts';
 import type { Agents } from './agents.ts';
 
 export interface ReconcilerPorts {
@@ -16,6 +16,7 @@ export interface ReconcilerPorts {
   event(migration: Migration, note: EventNote): void;
   /** Look at this key again after the time (milliseconds), or at once. */
   enqueue(key: string, after?: number): void;
+  now(): number;
   log: Logger;
 }
 
@@ -25,11 +26,15 @@ const maximumRounds = 40;
 /** How long a wait for an agent's change is kept open. Milliseconds. */
 const longPoll = 20_000;
 
+type Note = [about: Migration, note: EventNote];
+
 /** Observe, plan, act: the same for every phase. What a plan waits for wakes the key up again. */
 export class Reconciler {
   readonly #ports: ReconcilerPorts;
   /** Waits for agents under way, one a migration and side. */
   readonly #waits = new Map<string, AbortController>();
+  /** Key → the Migration as it was written here last, while nobody else is known to have changed it. */
+  readonly #latest = new Map<string, Migration>();
   /** Key → versions of the Migration that were written here and are not shown by the cache yet. */
   readonly #written = new Map<string, Set<string>>();
 
@@ -38,25 +43,49 @@ export class Reconciler {
   }
 
   async reconcile(key: string, signal: AbortSignal): Promise<void> {
+    /** What is to be told. Who comes to rest has time for it; until then the pod may stand still. */
+    const notes: Note[] = [];
+    try {
+      await this.#rounds(key, notes, signal);
+    } catch (error) {
+      // Somebody has changed it, perhaps.
+      this.forget(key);
+      throw error;
+    } finally {
+      for (const [about, note] of notes) this.#ports.event(about, note);
+    }
+  }
+
+  async #rounds(key: string, notes: Note[], signal: AbortSignal): Promise<void> {
     const { getMigration, observe, act, log } = this.#ports;
     const [namespace = '', name = ''] = key.split('/');
-    /** What the API server answered when the last round wrote it, and nothing was asked of that server since: as fresh as a read. */
-    let known: Migration | undefined;
+    /** What the API server answered when it was written here; nobody is known to have changed it since. A write fails where somebody has. */
+    let known = this.#latest.get(key);
+    /** What the agents answered when they were told something, and all else as it was just before. */
+    let seen: Observation | undefined;
     for (let round = 0; round < maximumRounds; round++) {
       const migration: Migration | undefined = known ?? (await getMigration(namespace, name, signal));
       if (!migration) {
         this.#end(key);
         return;
       }
-      const observation = await observe(migration, signal);
+      const observation: Observation = seen ?? (await observe(migration, signal));
       const plan = planMigration(observation);
-      const written = await this.#write(migration, plan, signal);
+      const { meanwhile = [] } = plan;
+      const [written, ...answers] = await together<[Migration, ...(Answer | undefined)[]]>(signal, (stop) => [
+        this.#write(migration, plan, notes, stop),
+        ...meanwhile.map((action) => act(migration, action, stop)),
+      ]);
       for (const actions of plan.actions.map((step) => [step].flat())) {
         log.debug({ migration: key, actions: actions.map(({ type }) => type) }, 'acting');
         await together(signal, (stop) => actions.map((action) => act(written, action, stop)));
       }
-      known = written !== migration && plan.actions.flat().every(tellsAgent) ? written : undefined;
-      if (plan.actions.length > 0 || (written !== migration && !onlyTells(migration, plan))) continue;
+      if (plan.actions.flat().some(changesMigration)) this.forget(key);
+      const done = [...meanwhile, ...plan.actions.flat()];
+      known = written !== migration && done.every(tellsAgent) ? written : undefined;
+      const told = known && plan.actions.length === 0 && meanwhile.length > 0;
+      seen = told ? Object.assign({ ...observation, migration: written, now: this.#ports.now() }, ...answers.map(reached)) : undefined;
+      if (done.length > 0 || (written !== migration && !onlyTells(migration, plan))) continue;
       if (isFinished(migration)) this.#end(key);
       this.#wait(key, migration, plan);
       return;
@@ -70,19 +99,29 @@ export class Reconciler {
    * for each version that the cache shows.
    */
   wrote({ metadata }: Migration): boolean {
-    return this.#written.get(`${metadata.namespace}/${metadata.name}`)?.delete(metadata.resourceVersion ?? '') ?? false;
+    const key = `${metadata.namespace}/${metadata.name}`;
+    const own = this.#written.get(key)?.delete(metadata.resourceVersion ?? '') ?? false;
+    if (!own) this.forget(key);
+    return own;
+  }
+
+  /** It is not what it was when it was written here. */
+  forget(key: string): void {
+    this.#latest.delete(key);
   }
 
   stop(): void {
     for (const wait of this.#waits.values()) wait.abort();
     this.#waits.clear();
+    this.#latest.clear();
     this.#written.clear();
   }
 
-  async #write(migration: Migration, plan: Plan, signal: AbortSignal): Promise<Migration> {
+  async #write(migration: Migration, plan: Plan, notes: Note[], signal: AbortSignal): Promise<Migration> {
     let current = migration;
     // What is done next is followed by another look, which finds better words; nothing rests on these.
-    const passing = plan.actions.length > 0 && plan.status !== undefined && sameButWords(migration.status, plan.status);
+    const passing =
+      (plan.actions.length > 0 || plan.meanwhile?.length) && plan.status !== undefined && sameButWords(migration.status, plan.status);
     if (plan.status && !passing && !sameStatus(migration.status, plan.status)) {
       current = await this.#ports.writeStatus(migration, plan.status, signal);
       this.#remember(current);
@@ -93,7 +132,7 @@ export class Reconciler {
           'phase',
         );
     }
-    for (const note of plan.events ?? []) this.#ports.event(current, note);
+    for (const note of plan.events ?? []) notes.push([current, note]);
     return current;
   }
 
@@ -116,19 +155,33 @@ export class Reconciler {
     }
   }
 
-  #remember({ metadata }: Migration): void {
+  #remember(migration: Migration): void {
+    const { metadata } = migration;
     const key = `${metadata.namespace}/${metadata.name}`;
     const versions = this.#written.get(key) ?? new Set();
     this.#written.set(key, versions.add(metadata.resourceVersion ?? ''));
+    this.#latest.set(key, migration);
   }
 
   #end(key: string): void {
+    this.forget(key);
     this.#written.delete(key);
     for (const side of ['source', 'destination']) {
       this.#waits.get(`${key}/${side}`)?.abort();
       this.#waits.delete(`${key}/${side}`);
     }
   }
+}
+
+function reached(answer: Answer | undefined): Partial<Observation> {
+  if (!answer) return {};
+  return 'source' in answer
+    ? { source: { reachable: true, view: answer.source } }
+    : { destination: { reachable: true, view: answer.destination } };
+}
+
+function changesMigration({ type }: Action): boolean {
+  return type === 'addFinalizer' || type === 'removeFinalizer' || type === 'deleteMigration';
 }
 
 function tellsAgent({ type }: Action): boolean {

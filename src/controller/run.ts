@@ -168,6 +168,7 @@ export async function runController(options: ControllerOptions, log: Logger, sig
         recorder.record(pod ? { apiVersion: 'v1', kind: 'Pod', metadata: { ...pod, ...(ns ? { namespace: ns } : {}) } } : migration, note);
       },
       enqueue: (key, after = 0) => queue.addAfter(key, after),
+      now: () => Date.now(),
       log,
     });
     const measured = async (key: string, stop: AbortSignal) => {
@@ -202,8 +203,12 @@ export async function runController(options: ControllerOptions, log: Logger, sig
     const changed = (migration: Migration) => {
       if (!reconciler.wrote(migration)) look(migration);
     };
+    const gone = (migration: Migration) => {
+      reconciler.forget(keyOf(migration));
+      look(migration);
+    };
     const off = [
-      informers.migrations.addHandlers({ add: look, update: changed, delete: look }),
+      informers.migrations.addHandlers({ add: look, update: changed, delete: gone }),
       informers.pods.addHandlers({ add: asked, update: asked, delete: concerned }),
     ];
     queue.start();

@@ -151,7 +151,7 @@ export class BlobStore {
    */
   async verify(digest: string, options: { signal?: AbortSignal } = {}): Promise<BlobInfo> {
     const sum = await this.#files.sumOf(digest);
-    const check = await this.#checkOf(digest, sum);
+    let check: Check;
     let size = 0;
     let fingerprint = '';
     try {
@@ -163,6 +163,7 @@ export class BlobStore {
         this.#sound.set(digest, fingerprint);
         return { digest, size: Number(found.size) };
       }
+      check = await this.#checkOf(digest, sum);
       const buffer = bulkBuffer(bulkHighWaterMark);
       for (;;) {
         options.signal?.throwIfAborted();

@@ -138,20 +138,20 @@ function describe(action: Action): string {
 /** The next step of work that is planned. */
 function goOn(options: ControllerOptions, world: World, m: number, work: Work, slot: 'work' | 'ghost'): Step {
   const who = `${slot === 'ghost' ? 'old controller' : 'controller'}${world.migs.length > 1 ? ` (migration ${m})` : ''}:`;
-  const { status, actions } = intentAt(work.plan);
+  const { status, actions, before } = intentAt(work.plan);
   const set = (next: World, value: Work | null) => withMigration(next, m, { [slot]: value });
-  if (work.stage === 'write') {
+  if (work.stage === 'write' && work.next === before) {
     if (!work.fresh) return { label: `${who} conflict at its status write`, world: set(world, null) };
     const phase = statusAt(status ?? 0).phase;
     const written = writeStatus(world, m, status ?? 0);
     const label = `${who} writes ${phase}: ${wordsOf(status ?? 0)}`;
-    return { label, world: set(written, actions.length ? { ...work, stage: 'act', next: 0 } : null) };
+    return { label, world: set(written, actions.length > work.next ? { ...work, stage: 'act' } : null) };
   }
   const action = actions[work.next] as Action;
   const label = `${who} ${describe(action)}`;
   const done = act(options, world, m, action, work, slot === 'ghost');
   if (!done) return { label: `${label} (fails)`, world: set(world, null) };
-  const last = work.next + 1 >= actions.length;
+  const last = work.stage === 'act' && work.next + 1 >= actions.length;
   return { label, world: set(done, last ? null : { ...work, fresh: migrationOf(done, m)[slot]?.fresh ?? false, next: work.next + 1 }) };
 }
 
@@ -203,6 +203,10 @@ export function lostAnswers(options: ControllerOptions, world: World): Step[] {
   });
 }
 
+function isActing({ plan, stage, next }: Work): boolean {
+  return stage === 'act' || next < intentAt(plan).before;
+}
+
 /**
  * The controller stops where it is, and another one takes over; what it had in hand it may still do, at any time, or
  * never. That covers a crash, and calls that are lost, late, or repeated. (One that stops before its status write adds
@@ -210,7 +214,7 @@ export function lostAnswers(options: ControllerOptions, world: World): Step[] {
  */
 export function lostLeads(world: World): Step[] {
   return world.migs.flatMap((mig, m) =>
-    mig.work?.stage === 'act' && !mig.ghost
+    mig.work && isActing(mig.work) && !mig.ghost
       ? [
           {
             label: 'fault: the controller loses the lead',

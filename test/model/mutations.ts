@@ -8,7 +8,7 @@ export function switchesWithoutHold(observation: Observation): Plan {
   const { migration, source } = observation;
   if (migration.status?.phase !== 'Holding' || !source?.reachable) return planMigration(observation);
   const plan = planMigration({ ...observation, source: { reachable: true, view: { ...source.view, state: 'Held' } } });
-  return { ...plan, actions: plan.actions.flat().filter(({ type }) => type !== 'setSource') };
+  return { ...plan, meanwhile: plan.meanwhile?.filter(({ type }) => type !== 'setSource') ?? [] };
 }
 
 /** Takes the target for gone while it still is there. */

@@ -14,6 +14,8 @@ export interface Intent {
   status?: number;
   /** In one of the orders in which they may be done. */
   actions: Action[];
+  /** How many of them are done before the status is written. */
+  before: number;
 }
 
 /** Agents whose answer is lost in this one look. */
@@ -171,7 +173,14 @@ function observe(world: World, m: number, look: Look, view: View): Observation {
 
 function intentsOf(plan: Plan, before: number): Intent[] {
   const status = plan.status === undefined ? before : statusNumber(plan.status);
-  return ordersOf(plan.actions).map((actions) => ({ ...(status === before ? {} : { status }), actions }));
+  const change = status === before ? {} : { status };
+  const after = ordersOf(plan.actions);
+  return permutations(plan.meanwhile ?? []).flatMap((meanwhile) =>
+    // What is done while it is written may be done before or after.
+    [...(change.status === undefined ? [] : meanwhile), undefined].flatMap((_action, count) =>
+      after.map((actions) => ({ ...change, actions: [...meanwhile, ...actions], before: count })),
+    ),
+  );
 }
 
 /** What is done at the same time may be done in any order. */

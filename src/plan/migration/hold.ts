@@ -45,11 +45,10 @@ export function hold(observation: Observation): Plan {
   }
   if (source.view.state !== 'Held' || destination.view.state !== 'Serving') {
     return wait(observation, reasons.switching, `holding pod ${status.source?.name} on node ${nodeName}`, {
-      actions: [
-        [
-          { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
-          { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
-        ],
+      // A roll back undoes both, whatever phase it begins in; the target cannot be created before the next one is written.
+      meanwhile: [
+        { type: 'setSource', nodeName, request: sourceRequest(observation, 'Held') },
+        { type: 'setTarget', nodeName: targetNode, request: targetRequest(observation, 'Serving') },
       ],
       requeueAfter: Math.min(left, settings.leaseMilliseconds / 3),
     });

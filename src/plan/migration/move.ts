@@ -62,8 +62,9 @@ export function move(observation: Observation): Plan {
       requeueAfter: settings.leaseMilliseconds / 3,
     });
   }
-  const arrived = destination.view.state === 'Complete';
-  if (view.state === 'Shipped' && arrived) {
+  // Both may have been told to hold already, by who could not write it down then.
+  const arrived = destination.view.state === 'Complete' || destination.view.state === 'Serving';
+  if ((view.state === 'Shipped' || view.state === 'Held') && arrived) {
     return advanceInto(
       hold,
       observation,
@@ -71,7 +72,7 @@ export function move(observation: Observation): Plan {
       {
         ...change,
         ...arrival(observation, change.containers),
-        // Written down before anything is held.
+        // Written down before it can be created.
         target: { nodeName: status.target?.nodeName ?? '', name: targetName(migration) },
       },
       {

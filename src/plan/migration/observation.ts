@@ -94,10 +94,13 @@ export interface EventNote {
 
 /**
  * What comes next. `status` is written before the actions are done, so that whoever carries on after a crash knows
- * what may have been started. With nothing but a wait the planner is satisfied until something changes.
+ * what may have been started; only what is right whether it gets written or not is done meanwhile. With nothing but a wait the planner
+ * is satisfied until something changes.
  */
 export interface Plan {
   status?: MigrationStatus;
+  /** Done while the status is written, in no order: the pod stands still. */
+  meanwhile?: Action[];
   /** One after the other. An array: at the same time, since none of them rests on another, and in no order. */
   actions: (Action | Action[])[];
   /** Wait for an agent's view to change past this revision. */

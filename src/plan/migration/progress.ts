@@ -40,7 +40,8 @@ export function advanceInto(
   const plan = advance(observation, phase, change, note);
   const { migration } = observation;
   const begun = begin({ ...observation, migration: { ...migration, ...(plan.status && { status: plan.status }) } });
-  return begun.status?.phase === phase ? { ...plan, actions: begun.actions } : plan;
+  if (begun.status?.phase !== phase) return plan;
+  return { ...plan, actions: begun.actions, ...(begun.meanwhile ? { meanwhile: begun.meanwhile } : {}) };
 }
 
 /** Stay in the phase and say why; `status` only changes when the words do. */

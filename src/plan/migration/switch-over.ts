@@ -35,18 +35,12 @@ export function switchOver(observation: Observation): Plan {
       `pod ${target.name} was not created within ${switchSeconds} s; ${whyNot(status.switchKind, source.owner?.kind)}`,
     );
   }
-  const room: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
   return wait(observation, reasons.switching, `waiting for pod ${target.name} to be created`, {
-    actions: atOnce(room, makeRoom(observation, sourcePod)),
+    // What is created needs its room, and what rolls back does not.
+    meanwhile: placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [],
+    actions: makeRoom(observation, sourcePod),
     requeueAfter: left,
   });
-}
-
-/** The placeholder and the source go at the same time; what is created needs the room of both. */
-function atOnce(room: Action[], actions: Action[]): Plan['actions'] {
-  const [first, ...rest] = actions;
-  if (room.length === 0 || !first || first.type === 'createPod') return [...room, ...actions];
-  return [[...room, first], ...rest];
 }
 
 function makeRoom(observation: Observation, sourcePod: Pod | undefined): Action[] {

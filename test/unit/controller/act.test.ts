@@ -6,6 +6,9 @@ import { deepFreeze, migration, migrationUid, pod } from '../plan/objects.ts';
 
 type Call = [string, ...unknown[]];
 
+const sourceView = { revision: 4, state: 'Held' as const, containers: [] };
+const targetView = { revision: 5, state: 'Serving' as const, containers: [] };
+
 /** Agents that write down what they are told instead of sending it. */
 class FakeAgents extends Agents {
   readonly #calls: Call[];
@@ -17,10 +20,12 @@ class FakeAgents extends Agents {
 
   override async setSource(...given: Parameters<Agents['setSource']>) {
     this.#calls.push(['setSource', ...given.slice(0, 3)]);
+    return sourceView;
   }
 
   override async setTarget(...given: Parameters<Agents['setTarget']>) {
     this.#calls.push(['setTarget', ...given.slice(0, 3)]);
+    return targetView;
   }
 
   override async forget(...given: Parameters<Agents['forget']>) {

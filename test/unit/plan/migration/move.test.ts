@@ -2,6 +2,7 @@ import type { SourceErrorStep } from '../../../../src/api/agent.ts';
 import { refuseRoom } from '../../../../src/plan/room.ts';
 import { migration, migrationUid, ownedBy, pod } from '../objects.ts';
 import {
+  actionsOf,
   actionTypes,
   ago,
   checkpointImage,
@@ -185,13 +186,25 @@ test('shipped and complete: on to the hold, with what the target is made from', 
   );
 });
 
-describe('the name of the target is fixed before anything is held', () => {
+test('agents that were told to hold by who could not write it down: it is written, and they are not told again', () => {
+  for (const [held, serving] of [
+    ['Held', 'Complete'],
+    ['Shipped', 'Serving'],
+    ['Held', 'Serving'],
+  ] as const) {
+    const plan = planOf(observeAt('Shipping', { source: sourceIs(held), destination: targetIs(serving) }));
+    expect(plan.status).toMatchObject({ phase: 'Holding', target: { nodeName: 'node-b' } });
+    expect(actionTypes(plan)).toEqual(held === 'Held' && serving === 'Serving' ? [] : ['setSource', 'setTarget']);
+  }
+});
+
+describe('the name of the target is fixed when anything is held', () => {
   const nameOf = (status: Parameters<typeof observeAt>[2], spec: Parameters<typeof migration>[0] = {}) => {
     const arrived = { source: sourceIs('Shipped'), destination: targetIs('Complete') };
     const observation = observeAt('Shipping', { ...arrived, migration: migration({ ...spec, status: statusAt('Shipping', status) }) });
     const plan = planOf(observation);
     expect(plan.status).toMatchObject({ phase: 'Holding', target: { nodeName: 'node-b' } });
-    expect(plan.actions).toMatchObject([[{ type: 'setSource' }, { type: 'setTarget', request: { pod: plan.status?.target?.name } }]]);
+    expect(actionsOf(plan)).toMatchObject([{ type: 'setSource' }, { type: 'setTarget', request: { pod: plan.status?.target?.name } }]);
     return plan.status?.target?.name;
   };
 

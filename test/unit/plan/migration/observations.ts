@@ -1,7 +1,7 @@
 import type { Observed, SourceView, TargetView } from '../../../../src/api/agent.ts';
 import type { MigrationStatus, Phase, Step } from '../../../../src/api/migration.ts';
 import type { Pod } from '../../../../src/api/pod.ts';
-import { type Observation, type Plan, planMigration } from '../../../../src/plan/migration/index.ts';
+import { type Action, type Observation, type Plan, planMigration } from '../../../../src/plan/migration/index.ts';
 import { deepFreeze, digest, migration, migrationUid, node, ownedBy, ownerUid, pod, podUid, targetUid } from '../objects.ts';
 
 /** Observations as the controller makes them, for a pod of a ReplicaSet that moves from node-a to node-b. */
@@ -107,17 +107,21 @@ export function observeAt(phase: Phase, change: Partial<Observation> = {}, statu
   return observe({ migration: migration({ status: statusAt(phase, status) }), ...change });
 }
 
-export function sourceIs(state: SourceView['state'], change: Partial<SourceView> = {}): Observed<SourceView> {
-  const view = { revision: 3, state, containers: [{ name: 'app', archiveBytes: 1000, bytesSent: 250 }], ...change };
-  return { reachable: true, view };
+export function sourceView(state: SourceView['state'], change: Partial<SourceView> = {}): SourceView {
+  return { revision: 3, state, containers: [{ name: 'app', archiveBytes: 1000, bytesSent: 250 }], ...change };
 }
 
-export function targetIs(state: TargetView['state'], change: Partial<TargetView> = {}): Observed<TargetView> {
+export function sourceIs(...given: Parameters<typeof sourceView>): Observed<SourceView> {
+  return { reachable: true, view: sourceView(...given) };
+}
+
+export function targetView(state: TargetView['state'], change: Partial<TargetView> = {}): TargetView {
   const rootfsImageRef = `localhost:5001/token/app@${digest('a')}`;
-  return {
-    reachable: true,
-    view: { revision: 5, state, repository: 'token', containers: [{ name: 'app', rootfsImageRef, checkpointImage }], ...change },
-  };
+  return { revision: 5, state, repository: 'token', containers: [{ name: 'app', rootfsImageRef, checkpointImage }], ...change };
+}
+
+export function targetIs(...given: Parameters<typeof targetView>): Observed<TargetView> {
+  return { reachable: true, view: targetView(...given) };
 }
 
 export const silent = { reachable: false, message: 'connect ECONNREFUSED' } as const;
@@ -156,8 +160,13 @@ export function said(plan: Plan, type = 'Ready') {
   return plan.status?.conditions?.find((condition) => condition.type === type);
 }
 
+/** What is done, while the status is written or after. */
+export function actionsOf(plan: Plan): Action[] {
+  return [...(plan.meanwhile ?? []), ...plan.actions.flat()];
+}
+
 export function actionTypes(plan: Plan): string[] {
-  return plan.actions.flat().map(({ type }) => type);
+  return actionsOf(plan).map(({ type }) => type);
 }
 
 /** The reason why a plan rolls back, or fails, and what it says of it. */
@@ -165,7 +174,7 @@ export function expectFailure(plan: Plan, phase: 'RollingBack' | 'Failed', reaso
   expect(plan.status?.phase).toBe(phase);
   expect(plan.status?.failure).toEqual({ reason, message: expect.stringMatching(message) });
   expect(plan.events?.[0]).toMatchObject({ type: 'Warning', reason, message: expect.stringMatching(message) });
-  expect(plan.actions).toEqual([]);
+  expect(actionsOf(plan)).toEqual([]);
   expect(said(plan)?.status).toBe('False');
   expect(said(plan)?.message).toMatch(message);
 }

@@ -1,6 +1,7 @@
 import { type Action, type Observation, planMigration } from '../../../../src/plan/migration/index.ts';
 import { deepFreeze, migration, pod } from '../objects.ts';
 import {
+  actionsOf,
   ago,
   claimed,
   observe,
@@ -67,7 +68,7 @@ test('planned again and again from what was written: it settles, goes back never
     const phasesSeen: string[] = [];
     for (let round = 0; round < 6; round++) {
       const plan = planMigration(deepFreeze(observation));
-      for (const action of plan.actions.flat()) asked.add(kindOf(action));
+      for (const action of actionsOf(plan)) asked.add(kindOf(action));
       if (plan.status?.phase && plan.status.phase !== phasesSeen.at(-1)) phasesSeen.push(plan.status.phase);
       if (!plan.status || JSON.stringify(plan.status) === JSON.stringify(observation.migration.status)) break;
       if (round === 5) throw new Error(`${name}: the status never settles`);
@@ -86,7 +87,7 @@ test('before the commit nothing destroys the source without a name that has to b
   for (const [name, observation] of everything()) {
     const { phase = 'Pending' } = observation.migration.status ?? {};
     const plan = planMigration(deepFreeze(observation));
-    const [actions, status] = [plan.actions.flat(), plan.status];
+    const [actions, status] = [actionsOf(plan), plan.status];
     const uids = actions.flatMap((action) => (action.type === 'deletePod' ? [action.uid] : []));
     const resumes = actions.some((action) => action.type === 'setSource' && action.request.goal === 'Resumed');
     if (phase === 'CleaningUp' || phase === 'Succeeded') expect([name, resumes, status?.phase]).not.toEqual([name, false, 'RollingBack']);

@@ -47,8 +47,8 @@ describe('Release', () => {
 
   test('the placeholder makes room for the target, once', () => {
     const room = { type: 'deletePod', name: 'web-7d9f-abcde-room-x', uid: 'room', gracePeriodSeconds: 0 };
-    expect(planOf(switching({ placeholder: placeholder() })).actions).toMatchObject([[room, { type: 'releasePod' }]]);
-    expect(planOf(switching({ placeholder: placeholder(), sourcePod: undefined })).actions).toEqual([room]);
+    expect(planOf(switching({ placeholder: placeholder() }))).toMatchObject({ meanwhile: [room], actions: [{ type: 'releasePod' }] });
+    expect(planOf(switching({ placeholder: placeholder(), sourcePod: undefined }))).toMatchObject({ meanwhile: [room], actions: [] });
     expect(actionTypes(planOf(switching({ placeholder: placeholder({ metadata: { deletionTimestamp: ago(0) } }) })))).toEqual([
       'releasePod',
     ]);
@@ -81,21 +81,17 @@ describe('Recreate', () => {
     ]);
   });
 
-  test('the placeholder goes at the same time as the source, and before anything is created', () => {
+  test('the placeholder goes while the phase is written, before the source does and anything is created', () => {
     const [sourcePod, room] = [pod({ metadata: { resourceVersion: '7' } }), placeholder()];
     const deletion = { type: 'deletePod', gracePeriodSeconds: 0 };
-    const seen = planOf(switching({ sourcePod, targetPod: sourcePod, placeholder: room }, bare)).actions;
-    expect(seen).toMatchObject([
-      [
-        { ...deletion, uid: 'room' },
-        { ...deletion, uid: podUid },
-      ],
-      recreation,
-    ]);
-    expect(planOf(switching({ sourcePod: undefined, placeholder: room }, bare)).actions).toMatchObject([
-      { ...deletion, uid: 'room' },
-      recreation,
-    ]);
+    expect(planOf(switching({ sourcePod, targetPod: sourcePod, placeholder: room }, bare))).toMatchObject({
+      meanwhile: [{ ...deletion, uid: 'room' }],
+      actions: [{ ...deletion, uid: podUid }, recreation],
+    });
+    expect(planOf(switching({ sourcePod: undefined, placeholder: room }, bare))).toMatchObject({
+      meanwhile: [{ ...deletion, uid: 'room' }],
+      actions: [recreation],
+    });
   });
 
   test('gone already it is only created', () => {

@@ -14,6 +14,8 @@ export interface SourceRecord {
   checkpointedAt?: string;
   /** The containers as they were when they were paused; archives are only good while these very processes stay so. */
   frozen: { id: string; name: string; pid: number }[];
+  /** About what CRIU would write of all of them, as it was looked at before the freeze. Bytes. */
+  memory?: number;
   archives: Record<string, { path: string; bytes: number }>;
   shipped: Record<string, Shipped>;
   /** What was sent ahead of each container while it ran, the first round first. */

@@ -34,8 +34,17 @@ const passing = /Unseizable non-zombie/;
 /** How often a pod is frozen at most until its checkpoint succeeds. */
 const freezes = 3;
 
-/** Containers that are dumped at the same time: a dump keeps a core busy for the most part, and waits for the kernel for the rest. */
-const dumpsAtOnce = Math.max(2, availableParallelism());
+/**
+ * Containers that are dumped at the same time: a dump keeps a core busy for the most part, and waits for the kernel for the rest. With
+ * little memory most of it is programs that are started, and one more fits in.
+ */
+function dumpsAtOnce(memory: number | undefined): number {
+  const cores = Math.max(2, availableParallelism());
+  return memory !== undefined && memory <= littleMemory ? cores + 1 : cores;
+}
+
+/** Of all containers. Bytes. */
+const littleMemory = 256 * 1024 * 1024;
 
 /** Files that are flushed at the same time: what else waits for the disk has threads left. */
 const flushesAtOnce = 4;
@@ -86,9 +95,10 @@ export class SourceWork {
         pass('Frozen');
       });
       try {
-        const checkpointed = () => {
+        const checkpointed = async () => {
           record.checkpointedAt = new Date(this.#ports.now()).toISOString();
-          return reach('Checkpointed');
+          enter('Checkpointed');
+          await this.#noteArchive(hooks);
         };
         await this.#checkpointAndShip(uid, record, checkpointed, hooks, signal);
         break;
@@ -153,6 +163,7 @@ export class SourceWork {
       collectGarbage();
       const running = await this.#running(record, signal);
       const memory = await memoryOfPod(runtime, running, signal);
+      if (memory !== undefined) record.memory = memory;
       if (memory !== undefined) await step('room', async () => assertRoom(this.#ports, record.request, memory));
       record.frozen = running.map(({ id, name, pid }) => ({ id, name, pid }));
       await hooks.save();
@@ -211,7 +222,7 @@ export class SourceWork {
       const one = async (name: string, { resolve }: PromiseWithResolvers<ArchiveToShip>) =>
         resolve(await this.#checkpoint(uid, record, name, resolve, hooks, stop));
       try {
-        await eachToItsEnd([...begun], dumpsAtOnce, ([name, promised]) => one(name, promised));
+        await eachToItsEnd([...begun], dumpsAtOnce(record.memory), ([name, promised]) => one(name, promised));
         await checkpointed();
       } catch (error) {
         for (const { promise, reject } of begun.values()) {
@@ -259,8 +270,14 @@ export class SourceWork {
     flushed.catch(() => undefined);
     this.#flushed.set(path, flushed);
     record.archives[name] = { path, bytes: await sizeOf(path) };
-    await saveButLast(record.archives, record.request.containers.length, hooks);
+    if (Object.keys(record.archives).length < record.request.containers.length) await this.#noteArchive(hooks);
     return { path, whole: ended };
+  }
+
+  /** The kubelet's archives lie where nobody else would find them; those in a directory of our own are made once more after a crash before that. */
+  async #noteArchive(hooks: WorkHooks): Promise<void> {
+    if (this.#ports.way === 'kubelet') await hooks.save();
+    else hooks.saveLater();
   }
 
   /** Lets the pod go on for a moment. What was archived of it is worth nothing from then on, so that is written down first. */
@@ -290,7 +307,7 @@ export class SourceWork {
     const shipped = await this.#ports.ship(record.request, name, { ...archive, layers }, flowOf(hooks, name), signal);
     this.#rates.seen('send', shipped.bytes, performance.now() - begun, hooks.pace.rate);
     record.shipped[name] = shipped;
-    await saveButLast(record.shipped, partsOf(record.request), hooks);
+    noteButLast(record, hooks);
   }
 
   async #shipKeptVolumes(uid: string, { request, shipped }: SourceRecord, signal: AbortSignal): Promise<void> {
@@ -300,16 +317,16 @@ export class SourceWork {
   async #shipVolumes(uid: string, record: SourceRecord, hooks: WorkHooks, signal: AbortSignal): Promise<void> {
     if (record.request.volumes.length === 0 || record.shipped[volumesKey]) return;
     record.shipped[volumesKey] = await this.#ports.shipVolumes(uid, record.request, undefined, flowOf(hooks, volumesKey), signal);
-    await saveButLast(record.shipped, partsOf(record.request), hooks);
+    noteButLast(record, hooks);
   }
 }
 
 /** How many parts are shipped: the containers, and the volumes together. */
 const partsOf = ({ containers, volumes }: SourceRecord['request']) => containers.length + (volumes.length > 0 ? 1 : 0);
 
-/** Saves that one more part is done; with the last one the next state is saved. */
-async function saveButLast(done: object, parts: number, hooks: WorkHooks): Promise<void> {
-  if (Object.keys(done).length < parts) await hooks.save();
+/** That one more part is shipped; with the last one the next state is saved. After a crash before that it is shipped once more. */
+function noteButLast({ shipped, request }: SourceRecord, hooks: WorkHooks): void {
+  if (Object.keys(shipped).length < partsOf(request)) hooks.saveLater();
 }
 
 function flowOf({ progress, pace }: WorkHooks, part: string): Flow {

@@ -264,7 +264,9 @@ export class TargetKeeper {
     const whole =
       Object.values(record.containers).every((container) => container.digest) &&
       (record.request.volumes.length === 0 || record.volumes !== undefined);
-    if (whole) record.state = 'Complete';
+    // Nobody has to do anything about one part of several, and the pod stands still.
+    if (!whole) return this.#records.write(uid, record);
+    record.state = 'Complete';
     await this.#save(uid, entry);
   }
 

@@ -97,7 +97,7 @@ function restoreFailures(world: World): Step[] {
 
 function crashes(world: World, node: Node): Step[] {
   const label = `fault: the agent on node ${node} crashes`;
-  const unwritten = node === origin ? world.migs.flatMap((_mig, m) => crashSourceUnwritten(world, m) ?? []) : [];
+  const unwritten = node === origin ? world.migs.flatMap((_mig, m) => crashSourceUnwritten(world, m)) : [];
   return [
     { label, world: withNode(crashAgent(world, node), node, { agent: false }) },
     ...unwritten.map((lost) => ({ label: `${label} before its last step is on the disk`, world: withNode(lost, node, { agent: false }) })),

@@ -83,11 +83,20 @@ export function crashSource(world: World, m: number): World {
   return withSource(world, m, { pushed: false, returning: '' });
 }
 
-/** The same, where its last step was not on the disk yet: nobody waits for these two to be. */
-export function crashSourceUnwritten(world: World, m: number): World | undefined {
-  const before = { Frozen: 'Freezing', Shipped: 'Checkpointed' } as const;
-  const st = migrationOf(world, m).source?.st;
-  return st === 'Frozen' || st === 'Shipped' ? withSource(crashSource(world, m), m, { st: before[st] }) : undefined;
+/** The same, where its last steps were not on the disk yet: nobody waits for these to be. */
+export function crashSourceUnwritten(world: World, m: number): World[] {
+  const crashed = (change: Partial<SourceRecord>) => withSource(crashSource(world, m), m, change);
+  const nothing = () => crashed({ st: 'Freezing', archive: false });
+  switch (migrationOf(world, m).source?.st) {
+    case 'Frozen':
+      return [nothing()];
+    case 'Checkpointed':
+      return [nothing(), crashed({ st: 'Frozen', archive: false })];
+    case 'Shipped':
+      return [nothing(), crashed({ st: 'Frozen', archive: false }), crashed({ st: 'Checkpointed' })];
+    default:
+      return [];
+  }
 }
 
 /** What was archived goes, and is written down as gone, before the processes go on. */

@@ -1,9 +1,11 @@
+import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { SourcePorts } from '../../../src/agent/source.ts';
 import type { TokenBucket } from '../../../src/util/pace.ts';
 import { Cleanup, until } from '../image/fixtures.ts';
-import { gate, never, otherUid, uid } from './fakes.ts';
-import { sourceRequest, startSource } from './source-fixtures.ts';
+import { FakeRuntime, gate, never, otherUid, uid } from './fakes.ts';
+import { atOnce, sourceRequest, startSource } from './source-fixtures.ts';
 
 const cleanup = new Cleanup();
 afterEach(async () => {
@@ -15,6 +17,32 @@ const patient = new AbortController().signal;
 const volumes = ['cache'];
 
 describe('on the way', () => {
+  test.each([
+    ['little', 1, 1],
+    ['much', 1024, 0],
+  ])(
+    'with %s memory so many containers are dumped at the same time as there are cores, and with little one more',
+    async (_, mebibytes, more) => {
+      const most = Math.max(2, availableParallelism()) + more;
+      const names = Array.from({ length: most + 2 }, (_, index) => `c${index}`);
+      const runtime = new FakeRuntime().run(...names);
+      for (const name of names) runtime.memory.set(name, mebibytes * 2 ** 20);
+      let [active, seen] = [0, 0];
+      const checkpoint = () => {
+        seen = Math.max(seen, ++active);
+        const archive = sleep(20).then(() => {
+          active--;
+          return '/dev/null';
+        });
+        return atOnce(archive);
+      };
+      const source = await startSource(cleanup, { runtime, ports: { checkpoint } });
+      await source.set('Shipped', { containers: names.map((name) => ({ name, rootfsImageRef: '' })) });
+      await source.reaches('Shipped');
+      expect(seen).toBe(most);
+    },
+  );
+
   test('all containers freeze together, then all are checkpointed, each shipped as soon as that begins; volumes at once', async () => {
     const source = await startSource(cleanup);
     expect(await source.set('Shipped', { volumes })).toBe('Freezing');

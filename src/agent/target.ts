@@ -102,6 +102,7 @@ interface Entry {
   /** Container → what CRIU said when it could not be restored. */
   failures: Map<string, string>;
   filling?: Promise<void>;
+  committing?: Promise<void>;
   /**
    * From the moment it may be handed out, and again when it is, which costs little when nothing was written to since: memory
    * beside an archive passes nobody else who would look at it.
@@ -212,12 +213,10 @@ export class TargetKeeper {
       }
       case 'Committed': {
         if (!entry) return this.view(uid);
-        if (entry.record.state !== 'Committed') {
-          entry.record.state = 'Committed';
-          await this.#save(uid, entry);
-        }
-        await stopped(entry);
-        await this.#removeMemory(uid, entry.record);
+        entry.committing ??= this.#commit(uid, entry).finally(() => {
+          delete entry.committing;
+        });
+        await entry.committing;
         return this.view(uid);
       }
     }
@@ -461,6 +460,23 @@ export class TargetKeeper {
     this.#entries.set(uid, entry);
     this.#byToken.set(record.token, uid);
     await this.#save(uid, entry);
+  }
+
+  /** What was received goes only when it is on the disk that nobody needs it any more: else a process that takes over would serve what is gone. */
+  async #commit(uid: string, entry: Entry): Promise<void> {
+    const { record } = entry;
+    const before = record.state;
+    if (before !== 'Committed') {
+      record.state = 'Committed';
+      try {
+        await this.#save(uid, entry);
+      } catch (error) {
+        record.state = before;
+        throw error;
+      }
+    }
+    await stopped(entry);
+    await this.#removeMemory(uid, record);
   }
 
   #serveTo(uid: string, entry: Entry, podUid: string): Promise<void> {

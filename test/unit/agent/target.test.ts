@@ -172,6 +172,20 @@ describe('served, revoked, committed', () => {
     expect(await target.written()).toMatchObject({ state: 'Committed', token: target.token() });
   });
 
+  test('what was received stays until the commit is on the disk, however often it is asked for', async () => {
+    const directory = cleanup.directory();
+    const [records, aside] = [join(directory, 'records'), join(directory, 'aside')];
+    const target = await startTarget(cleanup, { directory });
+    await target.serve();
+    await rename(records, aside);
+    for (const _ of ['once', 'again']) await expect(target.set('Committed')).rejects.toThrow('ENOENT');
+    await rename(aside, records);
+    expect(target.calls).toEqual([]);
+    expect((await target.restart()).keeper.view(uid).state).toBe('Serving');
+    expect(await target.set('Committed')).toBe('Committed');
+    expect(target.calls).toEqual(['remove the content']);
+  });
+
   // Committed is written first, and asked again it is found committed: what could not be removed, or was not for a crash, stays
   // until the target pod leaves the node. It is memory, and holds secrets.
   test('content that could not be removed is removed when it is asked for again', async () => {

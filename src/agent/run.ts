@@ -10,6 +10,7 @@ import { loadConfig } from '../kube/config.ts';
 import { watchTlsSecret } from '../kube/tls-secret.ts';
 import type { CheckpointWay } from '../plan/room.ts';
 import { messageOf } from '../util/errors.ts';
+import { collectGarbage } from '../util/garbage.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { ContainerdRuntime } from './containerd/runtime.ts';
@@ -136,6 +137,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       way: options.checkpoint,
       // The kubelet's archives lie in its own directory.
       freeBytes: () => freeBytes(options.checkpoint === 'runtime' ? checkpoints : options.kubeletDirectory),
+      collectGarbage,
       prepareCheckpoint: (uid, container, stop) => checkpointer.prepare(uid, container, stop),
       connect: (request, stop) => shipper.connect(request, stop),
       checkpoint: (uid, request, container) => checkpointer.checkpoint(uid, request, container),

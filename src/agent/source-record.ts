@@ -110,6 +110,8 @@ export interface SourcePorts {
   freeBytes(): number | undefined;
   /** Has the kernel get memory ready for a checkpoint of so many bytes, in so many milliseconds at most (`memory-at-hand.ts`). Never fails but by the signal. */
   memoryAtHand?(bytes: number, milliseconds: number, signal: AbortSignal): Promise<AsyncDisposable>;
+  /** Collects this process's garbage, so that it need not be while the pod stands still (util/garbage.ts). */
+  collectGarbage?(): void;
   /** Does what can be done for a checkpoint of a container while it still runs. */
   prepareCheckpoint?(uid: string, container: { id: string; name: string }, signal: AbortSignal): Promise<void>;
   /** Opens the connections that shipping will use, while the pod still runs. Never fails, and takes a second at most. */

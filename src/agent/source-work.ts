@@ -5,7 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SourceState } from '../api/agent.ts';
 import { failureIn } from '../plan/criu-advice.ts';
 import { messageOf } from '../util/errors.ts';
-import { collectGarbage } from '../util/garbage.ts';
 import { TokenBucket } from '../util/pace.ts';
 import { together } from '../util/together.ts';
 import { sync } from './disk.ts';
@@ -160,7 +159,7 @@ export class SourceWork {
     // Once frozen it is not looked at again: some of it is on the disk by then.
     if (record.frozen.length === 0) {
       // It would be due just while the archive is packed.
-      collectGarbage();
+      this.#ports.collectGarbage?.();
       const running = await this.#running(record, signal);
       const memory = await memoryOfPod(runtime, running, signal);
       if (memory !== undefined) record.memory = memory;

@@ -113,10 +113,10 @@ test('archives that are gone are found out before the hold', async () => {
 
 test('a stop ends the work and leaves the pod frozen, for the next process', async () => {
   const source = await startSource(cleanup, { ports: { ship: (_request, _container, _archive, _progress, signal) => never(signal) } });
-  await source.set('Shipped', { leaseMilliseconds: 50 });
+  await source.set('Shipped', { leaseMilliseconds: 500 });
   await source.reaches('Checkpointed');
   await source.keeper.stop();
-  await new Promise((resolve) => setTimeout(resolve, 80));
+  await new Promise((resolve) => setTimeout(resolve, 550));
   expect(source.runtime.paused).toEqual(['app', 'proxy']);
   expect((await source.written())?.state).toBe('Checkpointed');
 });

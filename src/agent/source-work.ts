@@ -162,8 +162,10 @@ export class SourceWork {
       this.#ports.collectGarbage?.();
       const running = await this.#running(record, signal);
       const memory = await memoryOfPod(runtime, running, signal);
-      if (memory !== undefined) record.memory = memory;
-      if (memory !== undefined) await step('room', async () => assertRoom(this.#ports, record.request, memory));
+      if (memory !== undefined) {
+        record.memory = memory;
+        await step('room', async () => assertRoom(this.#ports, record.request, memory));
+      }
       record.frozen = running.map(({ id, name, pid }) => ({ id, name, pid }));
       await hooks.save();
       if (memory !== undefined) {

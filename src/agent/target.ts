@@ -465,15 +465,9 @@ export class TargetKeeper {
   /** What was received goes only when it is on the disk that nobody needs it any more: else a process that takes over would serve what is gone. */
   async #commit(uid: string, entry: Entry): Promise<void> {
     const { record } = entry;
-    const before = record.state;
-    if (before !== 'Committed') {
-      record.state = 'Committed';
-      try {
-        await this.#save(uid, entry);
-      } catch (error) {
-        record.state = before;
-        throw error;
-      }
+    if (record.state !== 'Committed') {
+      await this.#note(uid, record, { state: 'Committed' });
+      this.#changed(uid, entry);
     }
     await stopped(entry);
     await this.#removeMemory(uid, record);
@@ -482,7 +476,7 @@ export class TargetKeeper {
   #serveTo(uid: string, entry: Entry, podUid: string): Promise<void> {
     const { record } = entry;
     if (record.servedTo === undefined) {
-      entry.noting = this.#note(uid, record, 'servedTo', podUid).finally(() => {
+      entry.noting = this.#note(uid, record, { servedTo: podUid }).finally(() => {
         delete entry.noting;
       });
     }
@@ -493,19 +487,21 @@ export class TargetKeeper {
     const { record } = entry;
     if (record.filled === podUid) return;
     await this.#ports.fillVolumes(uid, record, podUid, signal);
-    await this.#note(uid, record, 'filled', podUid);
+    await this.#note(uid, record, { filled: podUid });
   }
 
   /**
-   * What did not get to the disk was not noted: a process that takes over would serve another pod, or fill the volumes once more, over what
-   * the restored processes have written since. Nobody is told: whoever waits for this node would look in vain, while its kubelet restores.
+   * What did not get to the disk was not noted: a process that takes over would serve another pod, or what was removed, or fill the volumes
+   * once more, over what the restored processes have written since. Nobody is told: who waits for this node would look in vain, while its
+   * kubelet restores.
    */
-  async #note(uid: string, record: TargetRecord, what: 'servedTo' | 'filled', podUid: string): Promise<void> {
-    record[what] = podUid;
+  async #note(uid: string, record: TargetRecord, change: Partial<Pick<TargetRecord, 'state' | 'servedTo' | 'filled'>>): Promise<void> {
+    const before = Object.fromEntries(Object.keys(change).map((key) => [key, record[key as keyof typeof change]]));
+    Object.assign(record, change);
     try {
       await this.#records.write(uid, record);
     } catch (error) {
-      delete record[what];
+      Object.assign(record, before);
       throw error;
     }
   }

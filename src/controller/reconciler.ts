@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isFinished, type Migration, type MigrationStatus } from '../api/migration.ts';
-import { type Action, type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
+import { keyOf } from '../kube/types.ts';
+import { type Action, actionsOf, type EventNote, type Observation, type Plan, planMigration } from '../plan/migration/index.ts';
 import { together } from '../util/together.ts';
 import type { Act, Answer } from './act.ts';
 import type { Agents } from './agents.ts';
@@ -80,8 +81,8 @@ export class Reconciler {
         log.debug({ migration: key, actions: actions.map(({ type }) => type) }, 'acting');
         await together(signal, (stop) => actions.map((action) => act(written, action, stop)));
       }
-      if (plan.actions.flat().some(changesMigration)) this.forget(key);
-      const done = [...meanwhile, ...plan.actions.flat()];
+      const done = actionsOf(plan);
+      if (done.some(changesMigration)) this.forget(key);
       known = written !== migration && done.every(tellsAgent) ? written : undefined;
       const told = known && plan.actions.length === 0 && meanwhile.length > 0;
       seen = told ? Object.assign({ ...observation, migration: written, now: this.#ports.now() }, ...answers.map(reached)) : undefined;
@@ -98,9 +99,9 @@ export class Reconciler {
    * Whether this version of a Migration was written here: what follows from it has been done, or is waited for. Asked once
    * for each version that the cache shows.
    */
-  wrote({ metadata }: Migration): boolean {
-    const key = `${metadata.namespace}/${metadata.name}`;
-    const own = this.#written.get(key)?.delete(metadata.resourceVersion ?? '') ?? false;
+  wrote(migration: Migration): boolean {
+    const key = keyOf(migration);
+    const own = this.#written.get(key)?.delete(migration.metadata.resourceVersion ?? '') ?? false;
     if (!own) this.forget(key);
     return own;
   }
@@ -120,17 +121,13 @@ export class Reconciler {
   async #write(migration: Migration, plan: Plan, notes: Note[], signal: AbortSignal): Promise<Migration> {
     let current = migration;
     // What is done next is followed by another look, which finds better words; nothing rests on these.
-    const passing =
-      (plan.actions.length > 0 || plan.meanwhile?.length) && plan.status !== undefined && sameButWords(migration.status, plan.status);
+    const passing = actionsOf(plan).length > 0 && plan.status !== undefined && sameButWords(migration.status, plan.status);
     if (plan.status && !passing && !sameStatus(migration.status, plan.status)) {
       current = await this.#ports.writeStatus(migration, plan.status, signal);
       this.#remember(current);
       const { phase } = plan.status;
       if (phase !== migration.status?.phase)
-        this.#ports.log.info(
-          { migration: `${migration.metadata.namespace}/${migration.metadata.name}`, phase, message: plan.status.conditions?.[0]?.message },
-          'phase',
-        );
+        this.#ports.log.info({ migration: keyOf(migration), phase, message: plan.status.conditions?.[0]?.message }, 'phase');
     }
     for (const note of plan.events ?? []) notes.push([current, note]);
     return current;
@@ -156,10 +153,9 @@ export class Reconciler {
   }
 
   #remember(migration: Migration): void {
-    const { metadata } = migration;
-    const key = `${metadata.namespace}/${metadata.name}`;
+    const key = keyOf(migration);
     const versions = this.#written.get(key) ?? new Set();
-    this.#written.set(key, versions.add(metadata.resourceVersion ?? ''));
+    this.#written.set(key, versions.add(migration.metadata.resourceVersion ?? ''));
     this.#latest.set(key, migration);
   }
 

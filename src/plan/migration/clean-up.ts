@@ -3,20 +3,19 @@ import type { Action, Observation, Plan } from './observation.ts';
 import { end, statusOf, wait } from './progress.ts';
 import { targetRequest } from './requests.ts';
 import { failureOf } from './roll-back.ts';
-import { removal } from './switch-over.ts';
+import { removal, removalOfPlaceholder } from './switch-over.ts';
 
 /**
  * CleaningUp: the target is the pod now. It must not come back with old memory when it crashes, so the destination goes
  * first; then the source, which is frozen, is removed; its archives last.
  */
 export function cleanUp(observation: Observation): Plan {
-  const { sourcePod, placeholder, destination, source } = observation;
+  const { sourcePod, destination, source } = observation;
   const status = statusOf(observation);
   const targetNode = status.target?.nodeName ?? '';
   const sourceNode = status.source?.nodeName ?? '';
   const target = `pod ${status.target?.name}`;
-  const actions: Action[] = [];
-  if (placeholder && !placeholder.metadata.deletionTimestamp) actions.push(removal(placeholder));
+  const actions = removalOfPlaceholder(observation);
   const go = (message: string, action: Action, requeueAfter = 1000) =>
     wait(observation, reasons.committed, `${target} runs; ${message}`, { actions: [...actions, action], requeueAfter });
 

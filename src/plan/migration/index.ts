@@ -12,6 +12,7 @@ import { switchOver } from './switch-over.ts';
 
 export { policyOf } from './accept.ts';
 export type * from './observation.ts';
+export { actionsOf } from './progress.ts';
 
 /** The next step of a migration. Pure: the same observation always gives the same plan. */
 export function planMigration(observation: Observation): Plan {

@@ -1,7 +1,7 @@
 import type { Condition, Migration, MigrationStatus, Phase, Step } from '../../api/migration.ts';
 import type { Pod } from '../../api/pod.ts';
 import { type Reason, reasons } from '../../api/reasons.ts';
-import type { EventNote, Observation, Plan } from './observation.ts';
+import type { Action, EventNote, Observation, Plan } from './observation.ts';
 
 /** Small words in which the phases are written: go on, wait, fail. */
 
@@ -42,6 +42,11 @@ export function advanceInto(
   const begun = begin({ ...observation, migration: { ...migration, ...(plan.status && { status: plan.status }) } });
   if (begun.status?.phase !== phase) return plan;
   return { ...plan, actions: begun.actions, ...(begun.meanwhile ? { meanwhile: begun.meanwhile } : {}) };
+}
+
+/** All that a plan does, while its status is written and after. */
+export function actionsOf({ meanwhile = [], actions }: Plan): Action[] {
+  return [...meanwhile, ...actions.flat()];
 }
 
 /** Stay in the phase and say why; `status` only changes when the words do. */

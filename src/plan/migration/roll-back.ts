@@ -5,7 +5,7 @@ import { claimOf } from './accept.ts';
 import type { Action, Observation, Plan } from './observation.ts';
 import { advance, end, statusOf, wait } from './progress.ts';
 import { sourceRequest, targetRequest } from './requests.ts';
-import { isTarget, removal } from './switch-over.ts';
+import { isTarget, removal, removalOfPlaceholder } from './switch-over.ts';
 
 /**
  * RollingBack: the target gone for certain first, then the source given back to its owner and resumed. In that order,
@@ -13,9 +13,9 @@ import { isTarget, removal } from './switch-over.ts';
  * its name had to be freed or its frozen processes are gone, returns from its archive (return.ts).
  */
 export function undo(observation: Observation): Plan {
-  const { sourcePod, placeholder } = observation;
+  const { sourcePod } = observation;
   const status = statusOf(observation);
-  const actions: Action[] = placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
+  const actions = removalOfPlaceholder(observation);
   // A pod whose Node was deleted is only not collected yet: whoever deletes a Node says that it is off.
   const present = observation.sourceNode && sourcePod?.metadata.uid === status.source?.uid ? sourcePod : undefined;
   const returns = (!present || lostOf(observation) !== undefined) && canReturn(observation);

@@ -9,7 +9,7 @@ import { advance, rollBack, statusOf, timeLeft, wait } from './progress.ts';
 
 /** Switching: the source, frozen for good, makes room; the pod that appears under the target's name is the target. */
 export function switchOver(observation: Observation): Plan {
-  const { migration, targetPod, sourcePod, placeholder } = observation;
+  const { migration, targetPod, sourcePod } = observation;
   const status = statusOf(observation);
   const { source, target } = status;
   if (!source || !target?.name) return rollBack(observation, reasons.targetNotCreated, 'the status lost its source or target');
@@ -37,7 +37,7 @@ export function switchOver(observation: Observation): Plan {
   }
   return wait(observation, reasons.switching, `waiting for pod ${target.name} to be created`, {
     // What is created needs its room, and what rolls back does not.
-    meanwhile: placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [],
+    meanwhile: removalOfPlaceholder(observation),
     actions: makeRoom(observation, sourcePod),
     requeueAfter: left,
   });
@@ -98,6 +98,11 @@ function recreation(observation: Observation): Action {
 
 export function removal(pod: Pod): Extract<Action, { type: 'deletePod' }> {
   return { type: 'deletePod', name: pod.metadata.name, uid: pod.metadata.uid ?? '', gracePeriodSeconds: 0 };
+}
+
+/** Nothing where it is gone, or going, already. */
+export function removalOfPlaceholder({ placeholder }: Observation): Action[] {
+  return placeholder && !placeholder.metadata.deletionTimestamp ? [removal(placeholder)] : [];
 }
 
 /** Whether this switch brings the pod back to its origin. */

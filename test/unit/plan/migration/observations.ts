@@ -1,7 +1,7 @@
 import type { Observed, SourceView, TargetView } from '../../../../src/api/agent.ts';
 import type { MigrationStatus, Phase, Step } from '../../../../src/api/migration.ts';
 import type { Pod } from '../../../../src/api/pod.ts';
-import { type Action, type Observation, type Plan, planMigration } from '../../../../src/plan/migration/index.ts';
+import { actionsOf, type Observation, type Plan, planMigration } from '../../../../src/plan/migration/index.ts';
 import { deepFreeze, digest, migration, migrationUid, node, ownedBy, ownerUid, pod, podUid, targetUid } from '../objects.ts';
 
 /** Observations as the controller makes them, for a pod of a ReplicaSet that moves from node-a to node-b. */
@@ -160,10 +160,7 @@ export function said(plan: Plan, type = 'Ready') {
   return plan.status?.conditions?.find((condition) => condition.type === type);
 }
 
-/** What is done, while the status is written or after. */
-export function actionsOf(plan: Plan): Action[] {
-  return [...(plan.meanwhile ?? []), ...plan.actions.flat()];
-}
+export { actionsOf };
 
 export function actionTypes(plan: Plan): string[] {
   return actionsOf(plan).map(({ type }) => type);

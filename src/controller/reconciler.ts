@@ -34,7 +34,7 @@ export class Reconciler {
   readonly #ports: ReconcilerPorts;
   /** Waits for agents under way, one a migration and side. */
   readonly #waits = new Map<string, AbortController>();
-  /** Key → the Migration as it was written here last, while nobody else is known to have changed it. */
+  /** Key → the Migration as it was written here last, or is being replaced; gone as soon as somebody else is known to have changed it. */
   readonly #latest = new Map<string, Migration>();
   /** Key → versions of the Migration that were written here and are not shown by the cache yet. */
   readonly #written = new Map<string, Set<string>>();
@@ -123,6 +123,7 @@ export class Reconciler {
     // What is done next is followed by another look, which finds better words; nothing rests on these.
     const passing = actionsOf(plan).length > 0 && plan.status !== undefined && sameButWords(migration.status, plan.status);
     if (plan.status && !passing && !sameStatus(migration.status, plan.status)) {
+      this.#latest.set(keyOf(migration), migration);
       current = await this.#ports.writeStatus(migration, plan.status, signal);
       this.#remember(current);
       const { phase } = plan.status;
@@ -156,7 +157,8 @@ export class Reconciler {
     const key = keyOf(migration);
     const versions = this.#written.get(key) ?? new Set();
     this.#written.set(key, versions.add(migration.metadata.resourceVersion ?? ''));
-    this.#latest.set(key, migration);
+    // Somebody's change may be shown before the answer to the write is: then this is not the latest.
+    if (this.#latest.has(key)) this.#latest.set(key, migration);
   }
 
   #end(key: string): void {

@@ -289,6 +289,22 @@ test('what was written here last is not read again, until somebody changes it or
   expect(reads()).toBe(4);
 });
 
+test('what somebody changed before the answer to a write was there is read', async () => {
+  const { ports, reconcile, reconciler, state } = start(statusAt('Shipping'), shipping);
+  const { writeStatus } = ports;
+  const reads = countReads(ports);
+  ports.writeStatus = async (...given) => {
+    const written = await writeStatus(...given);
+    state.current = { ...written, metadata: { ...written.metadata, resourceVersion: '99' } };
+    reconciler.wrote(state.current);
+    return written;
+  };
+  await reconcile();
+  expect(reads()).toBe(1);
+  await reconcile();
+  expect(reads()).toBe(2);
+});
+
 test('actions without effect: after many rounds it rests', async () => {
   const { did, reconcile } = start(statusAt('Freezing'), () => ({ source: sourceIs('Unknown'), destination: targetIs('Prepared') }));
   await reconcile();

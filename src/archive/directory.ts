@@ -94,8 +94,12 @@ async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
   if (seen !== size) throw new ArchiveError('truncated', `${path} has ${seen} bytes, and had ${size} a moment ago`);
 }
 
-/** What is written of a file before it is flushed. Bytes. */
-const flushBytes = 64 * 1024 * 1024;
+/**
+ * What is written of a file before it is flushed: a quarter of what is on the disk already, within these bounds. CRIU makes other files just
+ * after its memory, and they wait for the journal while a lot is being flushed (64 MiB: 30 ms). Bytes.
+ */
+const leastFlush = 8 * 1024 * 1024;
+const mostFlush = 64 * 1024 * 1024;
 
 /** A file that may still be written to, at its end only. */
 export class GrowingFile {
@@ -135,9 +139,10 @@ export class GrowingFile {
    */
   async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
     for (let flushed = 0; ; ) {
-      const more = await this.#growth.beyond(flushed, () => this.#size - flushBytes, signal);
+      const least = Math.min(mostFlush, Math.max(leastFlush, flushed / 4));
+      const more = await this.#growth.beyond(flushed, () => this.#size - least, signal);
       if (more === 0) break;
-      flushed += flushBytes + more;
+      flushed += least + more;
       await this.#file.datasync();
       synced(flushed);
     }

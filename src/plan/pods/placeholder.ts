@@ -26,6 +26,13 @@ const constraints = [
 /** Nodes that are excluded by name at most; every term of the pod's node affinity has to bear each. */
 const mostExcluded = 200;
 
+/**
+ * For so long the kubelet leaves a placeholder that was removed as it is: to take down its sandbox takes processor time that the
+ * source's removal and the target's creation want just then. Its room is free at once, since kubelets count no pod that the API
+ * server does not have (`GetActivePods`, pkg/kubelet). Seconds.
+ */
+const lingers = 2;
+
 /** What of the nodes' CPUs bounds the choice. */
 export interface CpuBounds {
   /** Of the source's node, as its label has it. */
@@ -57,6 +64,7 @@ export function placeholderPod(migration: Migration, source: Pod, image: string,
     name: `${prefix}${index}`,
     reference,
   }));
+  const holdsPorts = runningContainers(source).some((container) => hostPortsOf(container).ports);
   const spec: PodSpec = {
     containers: runningContainers(source).map((container, index) => ({
       name: container.name,
@@ -66,13 +74,15 @@ export function placeholderPod(migration: Migration, source: Pod, image: string,
       ...(index === 0 ? { volumeMounts: bases.map(({ name }) => ({ name, mountPath: `/podferry/${name}`, readOnly: true })) } : {}),
       ...(container.resources ? { resources: container.resources } : {}),
       ...hostPortsOf(container),
+      // The target's ports of the node would lead to it as long as its sandbox is there.
+      ...(holdsPorts ? {} : { lifecycle: { preStop: { sleep: { seconds: lingers } } } }),
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] }, readOnlyRootFilesystem: true },
     })),
     volumes: [...bases.map(({ name, reference }) => ({ name, image: { reference, pullPolicy: 'IfNotPresent' } })), ...claims],
     securityContext: { runAsNonRoot: true, runAsUser: 65535, runAsGroup: 65535, seccompProfile: { type: 'RuntimeDefault' } },
     automountServiceAccountToken: false,
     enableServiceLinks: false,
-    terminationGracePeriodSeconds: 0,
+    terminationGracePeriodSeconds: holdsPorts ? 0 : lingers + 1,
     restartPolicy: 'Always',
   };
   for (const field of constraints) {

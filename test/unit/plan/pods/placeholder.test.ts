@@ -56,14 +56,29 @@ test('the requests of all containers that run, sidecars included, and nothing of
   for (const container of spec.containers) {
     expect(container).toMatchObject({ image, imagePullPolicy: 'IfNotPresent' });
     const { volumeMounts: _images, ...rest } = container;
-    expect(Object.keys(rest).sort()).toEqual(['image', 'imagePullPolicy', 'name', 'resources', 'securityContext']);
+    expect(Object.keys(rest).sort()).toEqual(['image', 'imagePullPolicy', 'lifecycle', 'name', 'resources', 'securityContext']);
   }
 });
 
-test('ports of the node are held', () => {
+test('ports of the node are held, and free as soon as it is removed', () => {
   const ports = [{ containerPort: 8080 }, { containerPort: 80, hostPort: 80, protocol: 'TCP' }];
-  const { spec } = made({ spec: { containers: [{ name: 'app', image: 'web:v1', ports }] } });
+  const { spec } = made({
+    spec: {
+      containers: [
+        { name: 'app', image: 'web:v1', ports },
+        { name: 'other', image: 'web:v1' },
+      ],
+    },
+  });
   expect(spec.containers[0]?.ports).toEqual([ports[1]]);
+  expect(spec.containers.map(({ lifecycle }) => lifecycle)).toEqual([undefined, undefined]);
+  expect(spec.terminationGracePeriodSeconds).toBe(0);
+});
+
+test('its kubelet takes it down when the target has been created', () => {
+  const { containers, terminationGracePeriodSeconds } = made().spec;
+  expect(containers).toMatchObject([{ lifecycle: { preStop: { sleep: { seconds: 2 } } } }]);
+  expect(terminationGracePeriodSeconds).toBe(3);
 });
 
 test('base images come as image volumes by digest, each once; claims come along, other volumes do not', () => {
@@ -129,7 +144,7 @@ test('it passes the Pod Security Standard "restricted" and needs no token', () =
     expect(securityContext).toMatchObject({ allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } });
     expect(securityContext).not.toHaveProperty('runAsUser');
   }
-  expect(spec).toMatchObject({ automountServiceAccountToken: false, terminationGracePeriodSeconds: 0 });
+  expect(spec).toMatchObject({ automountServiceAccountToken: false });
   for (const field of ['hostNetwork', 'hostPID', 'hostIPC', 'nodeName']) expect(spec).not.toHaveProperty(field);
 });
 

@@ -13,7 +13,7 @@ import { ImageError } from '../image/errors.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
-import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
+import { assertWhole, eachFileOfMemory, memoryWritten, type PagesRoute, progressByPart } from './ship-directory.ts';
 import type { WarmLayer } from './source-record.ts';
 
 /** In the directory of a round: page maps as the destination's restore is to see them. */
@@ -93,7 +93,7 @@ export function aheadOf(layers: WarmLayer[]): Ahead {
  * @param whole resolves when the dump is complete
  * @param route.readAgain of a pod that runs on: what the destination has no place for waits for the freeze
  * @returns what the destination has then, and what was sent, bytes
- * @throws ArchiveError when it is cut short; ImageError `not-found` when the destination has lost what was sent ahead
+ * @throws ArchiveError when it is cut short, `changed` when it was not written in the order that is relied on; ImageError `not-found` when the destination has lost what was sent ahead
  */
 export async function shipChanges(
   path: string,
@@ -116,6 +116,8 @@ export async function shipChanges(
     readAgain && mkdir(maps, { recursive: true, mode: 0o700 }),
   ]);
   const ahead = new ComparedAhead(checkpoints, comparer);
+  const written = memoryWritten(images, whole, signal);
+  written.catch(() => undefined);
   const changes = new Map<string, Changes>();
   let failure: { error: unknown } | undefined;
   const changesOf = (name: string) => {
@@ -160,7 +162,7 @@ export async function shipChanges(
     await together(stop, (end) => [
       // It has to be durable by the hold.
       file.sync(end),
-      ...(earlier.has(name) ? [ahead.file(name, whole, end)] : []),
+      ...(earlier.has(name) ? [ahead.file(name, written, end)] : []),
       change(),
       ...(readAgain ? [] : [add()]),
     ]);
@@ -174,16 +176,10 @@ export async function shipChanges(
     const found = await Promise.all(Object.values(parent.pages).map(({ digest }) => has(digest, stop))).catch(() => undefined);
     return found?.every(Boolean);
   };
-  const compare = async (stop: AbortSignal) => {
-    const [there] = await Promise.all([isThere(stop), whole]);
-    if (there === false) throw new ImageError('not-found', 'the destination has lost memory that was sent ahead');
-    await ahead.end();
-    const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
-    isWhole.catch(() => undefined);
-    const names = await readdir(images);
-    const without = new Set(names.filter(isPages));
-    const theirs = await comparable;
-    for (const name of names.filter((candidate) => theirs.has(candidate))) {
+  /** @returns the files of memory that these page maps are of */
+  const compareProcesses = async (pageMaps: string[], there: boolean | undefined, stop: AbortSignal) => {
+    const compared: string[] = [];
+    for (const name of pageMaps) {
       const ranges = (which: 'changed' | 'added') => (file: string) => changesOf(file)[which];
       const delta = await deltaOf(name, checkpoints, { comparer, ahead, changed: ranges('changed'), added: ranges('added') }, stop);
       const found = changesOf(delta.pages);
@@ -193,15 +189,30 @@ export async function shipChanges(
       const map = few?.pagemap ?? (await delta.pagemap);
       if (readAgain) await writeFile(join(maps, name), map, { mode: 0o600 });
       else inArchive.push([name, map]);
-      await isWhole;
-      found.known.resolve();
-      without.delete(delta.pages);
+      compared.push(delta.pages);
     }
-    await isWhole;
-    for (const name of without) {
-      const { added: whole, known, patched: base } = changesOf(name);
-      base.resolve(undefined);
-      whole.add(0, (await stat(join(images, name))).size);
+    return compared;
+  };
+  const compare = async (stop: AbortSignal) => {
+    const [there] = await Promise.all([isThere(stop), written]);
+    if (there === false) throw new ImageError('not-found', 'the destination has lost memory that was sent ahead');
+    await ahead.end();
+    const theirs = await comparable;
+    const before = await statesOf(images, (name) => isPages(name) || theirs.has(name));
+    const early = [...before.keys()].filter((name) => theirs.has(name));
+    const compared = await compareProcesses(early, there, stop);
+    await whole;
+    const names = await readdir(images);
+    const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
+    await Promise.all([isWhole, assertSame(images, before, [...early, ...compared])]);
+    const late = names.filter((name) => theirs.has(name) && !early.includes(name));
+    compared.push(...(await compareProcesses(late, there, stop)));
+    for (const name of names.filter(isPages)) {
+      const { added: all, known, patched: base } = changesOf(name);
+      if (!compared.includes(name)) {
+        base.resolve(undefined);
+        all.add(0, (await stat(join(images, name))).size);
+      }
       known.resolve();
     }
   };
@@ -216,6 +227,24 @@ export async function shipChanges(
   };
   await together(signal, (stop) => [eachFileOfMemory(images, whole, stop, send), comparing(stop)]);
   return { own: added, parent: patched, inArchive, bytes };
+}
+
+/** What the page maps of processes, and the files that they are of, are like. */
+async function statesOf(images: string, which: (name: string) => boolean): Promise<Map<string, string>> {
+  const names = (await readdir(images)).filter(which);
+  return new Map(await Promise.all(names.map(async (name): Promise<[string, string]> => [name, await stateOf(images, name)])));
+}
+
+async function stateOf(images: string, name: string): Promise<string> {
+  const { size, mtimeMs } = await stat(join(images, name));
+  return `${size} bytes at ${mtimeMs}`;
+}
+
+/** CRIU only appends to them: what is as it was when it was read was complete then. @throws ArchiveError `changed` */
+async function assertSame(images: string, before: Map<string, string>, names: string[]): Promise<void> {
+  const changed = await Promise.all(names.map(async (name) => (await stateOf(images, name)) !== before.get(name)));
+  const which = names.filter((_name, index) => changed[index]);
+  if (which.length > 0) throw new ArchiveError('changed', `CRIU went on with ${which.join(', ')} after the memory of all processes`);
 }
 
 async function comparableIn(layers: WarmLayer[]): Promise<ReadonlySet<string>> {

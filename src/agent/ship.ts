@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { json } from 'node:stream/consumers';
 import type { SourceRequest, TargetRequest } from '../api/agent.ts';
 import { type Pages, packCheckpoint, pagesSize } from '../archive/directory.ts';
+import { ArchiveError } from '../archive/errors.ts';
 import { PageComparer } from '../archive/page-comparer.ts';
 import { type RewriteOptions, rewriteArchive } from '../archive/rewrite.ts';
 import { unpackVolume } from '../archive/volume-unpack.ts';
@@ -81,7 +82,8 @@ export class Shipper {
 
   /**
    * A container's archive, with the base image's name rewritten to what the destination serves on its loopback. Where the
-   * destination has lost what was sent ahead (its agent ended in between, or this one did), all of it is sent.
+   * destination has lost what was sent ahead (its agent ended in between, or this one did), or the comparison with that was begun too soon,
+   * all of it is sent.
    *
    * @throws ArchiveError when it is damaged or lacks what a restore needs, ImageError when it does not get through
    */
@@ -89,7 +91,9 @@ export class Shipper {
     try {
       return await this.#archive(request, container, archive, flow, signal);
     } catch (error) {
-      if (!archive.layers?.length || !(error instanceof ImageError) || error.code !== 'not-found') throw error;
+      const inVain =
+        (error instanceof ImageError && error.code === 'not-found') || (error instanceof ArchiveError && error.code === 'changed');
+      if (!archive.layers?.length || !inVain) throw error;
       signal.throwIfAborted();
       return this.#archive(request, container, { ...archive, layers: [] }, flow, signal);
     }

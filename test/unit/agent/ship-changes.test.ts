@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -73,8 +73,8 @@ async function start() {
     await keepMaps(path);
     return { path, pages: Object.fromEntries(pages), bytes: 0, memory: 0 };
   };
-  const freeze = async (path: string, layers: WarmLayer[], change: Partial<ChangesRoute> = {}) => {
-    const sent = await shipChanges(path, aheadOf(layers), whole, comparer, { ...route(false), ...change });
+  const freeze = async (path: string, layers: WarmLayer[], change: Partial<ChangesRoute> = {}, complete = whole) => {
+    const sent = await shipChanges(path, aheadOf(layers), complete, comparer, { ...route(false), ...change });
     const archive = await buffer(await packWithoutPages(path, Promise.resolve(sent), '/content', aheadOf(layers)));
     return { ...sent, images: await imagesOf(archive) };
   };
@@ -212,6 +212,60 @@ test('what changed is written there too when it does not say whether it has what
   const { bytes, images } = await freeze(dump(container), layers, { has: () => Promise.reject(new Error('connection reset')) });
   expect(bytes).toBe(page);
   await expectSame(images, store, container);
+});
+
+describe('while CRIU looks at mounts the memory of processes is compared already', () => {
+  /** A dump of which the memory is written, and what changed of it on its way: so much that it is patched. */
+  const half = async (others: Container = new Map()) => {
+    const { store, round, freeze } = await start();
+    const memory: Memory = Array.from({ length: 1100 }, () => randomBytes(page));
+    const container: Container = new Map([[1, memory], ...others]);
+    const layers = [await round(dump(container), [])];
+    for (let index = 0; index < 1025; index++) memory[index] = randomBytes(page);
+    const path = dump(container);
+    const at = (name: string) => join(path, 'checkpoint', name);
+    const [begun, complete] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const flow = { progress: (bytes: number) => void (bytes > 0 && begun.resolve()), pace: new TokenBucket() };
+    const run = () => {
+      const done = freeze(path, layers, { flow }, complete.promise);
+      done.catch(() => undefined);
+      writeFileSync(at('mountpoints-12.img'), 'mounts');
+      return { done, begun: begun.promise };
+    };
+    return { store, container, at, run, end: complete.resolve };
+  };
+
+  test('and sent', async () => {
+    const { store, container, run, end } = await half();
+    const { done, begun } = run();
+    await begun;
+    end();
+    await expectSame((await done).images, store, container);
+  });
+
+  test('what comes later is taken along: memory that is shared, and a process', async () => {
+    const { store, container, at, run, end } = await half(new Map([[2, [randomBytes(page)]]]));
+    for (const name of ['pagemap-2.img', 'pages-2.img']) renameSync(at(name), at(`${name}.later`));
+    const { done, begun } = run();
+    await begun;
+    for (const name of ['pagemap-2.img', 'pages-2.img']) renameSync(at(`${name}.later`), at(name));
+    const shared = randomBytes(page);
+    writeFileSync(at('pagemap-shmem-7.img'), encodePagemap({ id: 7, runs: [{ vaddr: 0, pages: 1, flags: flag.present }] }));
+    writeFileSync(at('pages-7.img'), shared);
+    end();
+    const { images } = await done;
+    await expectSame(images, store, container);
+    expect(images.get('pages-7.img')).toEqual(shared);
+  });
+
+  test('a CRIU that goes on with it is found out', async () => {
+    const { at, run, end } = await half();
+    const { done, begun } = run();
+    await begun;
+    appendFileSync(at('pages-1.img'), randomBytes(page));
+    end();
+    await expect(done).rejects.toMatchObject({ code: 'changed', message: /went on with pages-1\.img/ });
+  });
 });
 
 test('much memory that is new goes beside the archive', async () => {

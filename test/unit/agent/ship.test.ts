@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Shipper } from '../../../src/agent/ship.ts';
 import { encodePagemap, flag } from '../../../src/archive/pagemap.ts';
 import { TokenBucket } from '../../../src/util/pace.ts';
@@ -46,14 +47,8 @@ async function start() {
   const whole = Promise.resolve();
   const layer = await shipper.memory(request, 'counter', { path: checkpoint(memory), whole, layers: [] }, flow, signal);
   randomBytes(page).copy(memory, 7 * page);
-  const ship = (before?: Awaited<ReturnType<typeof shipper.archive>>) =>
-    shipper.archive(
-      request,
-      'counter',
-      { path: checkpoint(memory), whole, layers: before ? [] : [layer], ...(before && { before }) },
-      flow,
-      signal,
-    );
+  const ship = (before?: Awaited<ReturnType<typeof shipper.archive>>, dump = { path: checkpoint(memory), whole }) =>
+    shipper.archive(request, 'counter', { ...dump, layers: before ? [] : [layer], ...(before && { before }) }, flow, signal);
   return { store, backend, ship, layer, memory };
 }
 
@@ -73,6 +68,20 @@ test('a destination that has lost it gets all of it', async () => {
   const { store, ship, layer } = await start();
   await store.remove(layer.pages['pages-1.img']?.digest ?? '');
   const shipped = await ship();
+  expect(shipped.incremental).toBeUndefined();
+  expect(shipped.bytes).toBeGreaterThan(layer.bytes);
+});
+
+test('all of it goes too where CRIU went on with memory that had been compared', async () => {
+  const { ship, layer, memory } = await start();
+  const path = checkpoint(memory);
+  writeFileSync(join(path, 'checkpoint/mountpoints-12.img'), 'mounts');
+  const goesOn = async () => {
+    // By then it has been compared.
+    await sleep(1000);
+    appendFileSync(join(path, 'checkpoint/pages-1.img'), randomBytes(page));
+  };
+  const shipped = await ship(undefined, { path, whole: goesOn() });
   expect(shipped.incremental).toBeUndefined();
   expect(shipped.bytes).toBeGreaterThan(layer.bytes);
 });

@@ -21,7 +21,7 @@ while read -r name source; do
   case $name in
     *..*) exit 1 ;;
     pages-*.img) ;;
-    parent/*) mkdir -p "\${name%/*}" || exit 1 ;;
+    parent/*) [ -d "\${name%/*}" ] || mkdir -p "\${name%/*}" || exit 1 ;;
     *) exit 1 ;;
   esac
   ln -f "$source" "$name" 2>/dev/null || cp --reflink=auto "$source" "$name" || exit 1

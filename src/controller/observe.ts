@@ -45,13 +45,15 @@ export function observer(ports: ObservePorts): (migration: Migration, signal: Ab
     const sourceNode = status?.source?.nodeName;
     const targetNode = status?.target?.nodeName;
     const targetName = status?.target?.name;
-    // The agents first: a pod that an agent says it will not serve any more is either seen afterwards or was never begun.
-    const [source, destination, failedDestination] = await Promise.all([
+    const asked = Promise.all([
       asksAgents && sourceNode ? ports.agents.source(sourceNode, uid, signal) : undefined,
       asksAgents && targetNode ? ports.agents.destination(targetNode, uid, signal) : undefined,
       asksAgents && status?.failedDestination ? ports.agents.destination(status.failedDestination, uid, signal) : undefined,
     ]);
-    const [sourcePod, placeholder, separateTarget, refusal] = await Promise.all([
+    // The agents first, once there may be a target: a pod that an agent says it will not serve any more is either seen afterwards or was never begun.
+    if (targetName) await asked;
+    const [[source, destination, failedDestination], sourcePod, placeholder, separateTarget, refusal] = await Promise.all([
+      asked,
       ports.getPod(namespace, spec.pod, signal),
       status?.placeholder ? ports.getPod(namespace, status.placeholder, signal) : undefined,
       targetName && targetName !== spec.pod ? ports.getPod(namespace, targetName, signal) : undefined,

@@ -95,11 +95,10 @@ async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
 }
 
 /**
- * What is written of a file before it is flushed: a quarter of what is on the disk already, within these bounds. CRIU makes other files just
- * after its memory, and they wait for the journal while a lot is being flushed (64 MiB: 30 ms). Bytes.
+ * What is written of a file before it is flushed. CRIU makes other files just after its memory, and they wait for the journal while
+ * a lot of that is being flushed (64 MiB: 30 ms). Bytes.
  */
-const leastFlush = 8 * 1024 * 1024;
-const mostFlush = 64 * 1024 * 1024;
+const flushBytes = 8 * 1024 * 1024;
 
 /** A file that may still be written to, at its end only. */
 export class GrowingFile {
@@ -139,10 +138,9 @@ export class GrowingFile {
    */
   async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
     for (let flushed = 0; ; ) {
-      const least = Math.min(mostFlush, Math.max(leastFlush, flushed / 4));
-      const more = await this.#growth.beyond(flushed, () => this.#size - least, signal);
+      const more = await this.#growth.beyond(flushed, () => this.#size - flushBytes, signal);
       if (more === 0) break;
-      flushed += least + more;
+      flushed += flushBytes + more;
       await this.#file.datasync();
       synced(flushed);
     }

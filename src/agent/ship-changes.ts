@@ -93,7 +93,8 @@ export function aheadOf(layers: WarmLayer[]): Ahead {
  * @param whole resolves when the dump is complete
  * @param route.readAgain of a pod that runs on: what the destination has no place for waits for the freeze
  * @returns what the destination has then, and what was sent, bytes
- * @throws ArchiveError when it is cut short, `changed` when it was not written in the order that is relied on; ImageError `not-found` when the destination has lost what was sent ahead
+ * @throws ArchiveError when it is cut short, `changed` when it was not written in the order that is relied on (`memoryWritten`); ImageError
+ *   `not-found` when the destination has lost what was sent ahead
  */
 export async function shipChanges(
   path: string,

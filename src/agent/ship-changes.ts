@@ -13,7 +13,8 @@ import { ImageError } from '../image/errors.ts';
 import { bulkHighWaterMark } from '../util/hashing.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
-import { assertWhole, eachFileOfMemory, memoryWritten, type PagesRoute, progressByPart } from './ship-directory.ts';
+import { memoryWritten } from './dump-stages.ts';
+import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
 import type { WarmLayer } from './source-record.ts';
 
 /** In the directory of a round: page maps as the destination's restore is to see them. */
@@ -117,6 +118,7 @@ export async function shipChanges(
     readAgain && mkdir(maps, { recursive: true, mode: 0o700 }),
   ]);
   const ahead = new ComparedAhead(checkpoints, comparer);
+  const sizeOf = async (name: string) => (await stat(join(images, name))).size;
   const written = memoryWritten(images, whole, signal);
   written.catch(() => undefined);
   const changes = new Map<string, Changes>();
@@ -168,7 +170,7 @@ export async function shipChanges(
       ...(readAgain ? [] : [add()]),
     ]);
     // Not waited for: what comes next is glad of the memory.
-    if (readAgain || (await stat(join(images, name))).size < leastToLetGo) return;
+    if (readAgain || (await sizeOf(name)) < leastToLetGo) return;
     for (const directory of [parentImages, images]) void new LetGo(join(directory, name)).all();
   };
   /** Where nothing is patched nobody else would notice that it is gone. Undefined: it is not known, and so it has to be patched. */
@@ -204,15 +206,14 @@ export async function shipChanges(
     const compared = await compareProcesses(early, there, stop);
     await whole;
     const names = await readdir(images);
-    const isWhole = assertWhole(images, async (name) => (await stat(join(images, name))).size);
-    await Promise.all([isWhole, assertSame(images, before, [...early, ...compared])]);
+    await Promise.all([assertWhole(images, sizeOf), assertSame(images, before, [...early, ...compared])]);
     const late = names.filter((name) => theirs.has(name) && !early.includes(name));
     compared.push(...(await compareProcesses(late, there, stop)));
     for (const name of names.filter(isPages)) {
       const { added: all, known, patched: base } = changesOf(name);
       if (!compared.includes(name)) {
         base.resolve(undefined);
-        all.add(0, (await stat(join(images, name))).size);
+        all.add(0, await sizeOf(name));
       }
       known.resolve();
     }

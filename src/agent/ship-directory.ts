@@ -118,28 +118,6 @@ export async function eachFileOfMemory(
   if (failure) throw failure.error;
 }
 
-/** How often it is looked whether all memory is written. Milliseconds. */
-const writtenInterval = 10;
-
-/**
- * Resolves when CRIU has written the memory of all processes: it does so before it looks at their mounts (criu/cr-dump.c, `cr_dump_tasks`),
- * which takes as long as 64 MiB of memory. What they share as a file of memory comes later.
- *
- * @param whole resolves when the checkpoint is complete; then at the latest
- */
-export async function memoryWritten(images: string, whole: Promise<void>, signal: AbortSignal): Promise<void> {
-  let complete = false;
-  const end = whole.then(() => {
-    complete = true;
-  });
-  end.catch(() => undefined);
-  while (!complete) {
-    signal.throwIfAborted();
-    if ((await readdir(images)).some((name) => /^mountpoints-[0-9]+\.img$/.test(name))) return;
-    await Promise.race([sleep(writtenInterval, undefined, { signal }), end]);
-  }
-}
-
 /**
  * By what CRIU says that it wrote: a file that is cut short ends as any other does.
  *

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { imagesDirectory } from '../../archive/directory.ts';
 import { mediaTypes } from '../../image/media-types.ts';
 import type { Turns } from '../../util/turns.ts';
-import { dumpBegun } from '../dump-begun.ts';
+import { dumpBegun } from '../dump-stages.ts';
 import type { WriteCheckpoint } from '../runtime.ts';
 import type { ContainerdClient } from './client.ts';
 import { type CriContainer, criContainerOf } from './cri-metadata.ts';

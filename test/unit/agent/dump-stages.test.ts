@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { dumpBegun } from '../../../src/agent/dump-begun.ts';
+import { dumpBegun } from '../../../src/agent/dump-stages.ts';
 import { Cleanup } from '../image/fixtures.ts';
 
 const cleanup = new Cleanup();

@@ -12,6 +12,7 @@ import type { CheckpointWay } from '../plan/room.ts';
 import { messageOf } from '../util/errors.ts';
 import { collectGarbage } from '../util/garbage.ts';
 import { newMetrics, serveProbes } from '../util/probes.ts';
+import { currentBoot } from './boot.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { ContainerdRuntime } from './containerd/runtime.ts';
 import { ContentStores } from './content.ts';
@@ -154,6 +155,7 @@ export async function runAgent(options: AgentOptions, log: Logger, signal: Abort
       removeVolumes: (uid) => keptVolumes.remove(uid),
       retract: (request) => retract(request, request.destination.repository),
       removeCheckpoints: (uid) => checkpointer.remove(uid),
+      boot: await currentBoot(),
       now,
     },
     new Records<SourceRecord>(join(options.stateDirectory, 'sources')),

@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ComparedAhead, deltaOf } from '../archive/delta.ts';
-import { type Added, type Content, GrowingFile, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
+import { type Added, type Content, imagesDirectory, isPages, type Pages, packCheckpoint } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
 import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import type { PageComparer } from '../archive/page-comparer.ts';
@@ -14,7 +14,7 @@ import { bulkHighWaterMark } from '../util/hashing.ts';
 import { together } from '../util/together.ts';
 import { linksFile } from './criu-hook.ts';
 import { memoryWritten } from './dump-stages.ts';
-import { assertWhole, eachFileOfMemory, type PagesRoute, progressByPart } from './ship-directory.ts';
+import { assertWhole, eachFileOfMemory, flushedOnce, type PagesRoute, progressByPart } from './ship-directory.ts';
 import type { WarmLayer } from './source-record.ts';
 
 /** In the directory of a round: page maps as the destination's restore is to see them. */
@@ -136,8 +136,6 @@ export async function shipChanges(
   const progressOf = progressByPart(flow);
   const send = async (name: string, stop: AbortSignal) => {
     const found = changesOf(name);
-    await using files = new AsyncDisposableStack();
-    const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
     const rangesOf = (ranges: Ranges) => new RangesOfFile(join(images, name), ranges, comparer, found.known.promise);
     const upload = async (source: RangesOfFile, what: string, patch?: string) => {
       const options = { signal: stop, pace: flow.pace, onProgress: progressOf(`${name}, ${what}`), ...(patch !== undefined && { patch }) };
@@ -163,15 +161,14 @@ export async function shipChanges(
       }
     };
     await together(stop, (end) => [
-      // It has to be durable by the hold.
-      file.sync(end),
+      ...(readAgain ? [flushedOnce(whole, join(images, name))] : []),
       ...(earlier.has(name) ? [ahead.file(name, written, end)] : []),
       change(),
       ...(readAgain ? [] : [add()]),
     ]);
     // Not waited for: what comes next is glad of the memory.
     if (readAgain || (await sizeOf(name)) < leastToLetGo) return;
-    for (const directory of [parentImages, images]) void new LetGo(join(directory, name)).all();
+    void new LetGo(join(parentImages, name)).all();
   };
   /** Where nothing is patched nobody else would notice that it is gone. Undefined: it is not known, and so it has to be patched. */
   const isThere = async (stop: AbortSignal) => {

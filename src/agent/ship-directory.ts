@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GrowingFile, imagesDirectory, isPages, type Pages } from '../archive/directory.ts';
 import { ArchiveError } from '../archive/errors.ts';
-import { LetGo, leastToLetGo } from '../archive/page-cache.ts';
 import { pagesBytes } from '../archive/pagemap.ts';
 import type { BlobInfo } from '../image/blob.ts';
 import type { ImageSender } from '../image/chunked-upload.ts';
+import { together } from '../util/together.ts';
+import { sync } from './disk.ts';
 import type { Flow } from './source-record.ts';
 
 /** Files of memory dealt with at the same time. */
@@ -45,30 +46,27 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
   const done = new Map<string, BlobInfo>();
   const progressOf = progressByPart(flow);
   await eachFileOfMemory(images, whole, signal, async (name, stop) => {
-    const progress = progressOf(name);
     await using files = new AsyncDisposableStack();
     const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
-    const letGo = files.use(new LetGo(join(images, name)));
-    const reached = { synced: 0, sent: 0 };
-    const reach = (what: keyof typeof reached, bytes: number) => {
-      reached[what] = bytes;
-      const both = Math.min(reached.synced, reached.sent);
-      if (!readAgain && both >= leastToLetGo) letGo.upTo(both);
-    };
-    // It has to be durable by the hold.
-    const synced = file.sync(stop, (bytes) => reach('synced', bytes));
-    synced.catch(() => undefined);
-    const onProgress = (bytes: number) => {
-      progress(bytes);
-      reach('sent', bytes);
-    };
-    const options = { signal: stop, pace: flow.pace, onProgress, patchable: readAgain };
-    const info = await client.uploadAppended(repository, file, options);
-    await synced;
+    const onProgress = progressOf(name);
+    const options = { pace: flow.pace, onProgress, patchable: readAgain };
+    const [info] = await together(stop, (end) => [
+      client.uploadAppended(repository, file, { ...options, signal: end }),
+      ...(readAgain ? [flushedOnce(whole, join(images, name))] : []),
+    ]);
     done.set(name, info);
   });
   await assertWhole(images, async (name) => done.get(name)?.size ?? 0);
   return done;
+}
+
+/**
+ * Flushes a file of a round when it is whole, so that the pod, which stands still until then, does not wait for that. What is not on the disk
+ * cannot be let go of when the next is compared with it, and counts for what the kernel lets CRIU leave unwritten.
+ */
+export async function flushedOnce(whole: Promise<void>, path: string): Promise<void> {
+  await whole;
+  await sync(path);
 }
 
 /**

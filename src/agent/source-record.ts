@@ -17,6 +17,10 @@ export interface SourceRecord {
   /** About what CRIU would write of all of them, as it was looked at before the freeze. Bytes. */
   memory?: number;
   archives: Record<string, { path: string; bytes: number }>;
+  /** In which boot of the node they were written, until they are on its disk: some time after the hold. */
+  unflushedBoot?: string;
+  /** Why they are worth nothing although the pod is held. */
+  archivesLost?: string;
   shipped: Record<string, Shipped>;
   /** What was sent ahead of each container while it ran, the first round first. */
   warm?: Record<string, WarmLayer[]>;
@@ -133,6 +137,8 @@ export interface SourcePorts {
   retract(request: SourceRequest): Promise<void>;
   /** Removes what checkpoints of this migration have written where they may be followed, whole or not. */
   removeCheckpoints(uid: string): Promise<void>;
+  /** What this boot of the node is called; another after each. */
+  boot: string;
   now(): number;
 }
 

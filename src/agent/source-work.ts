@@ -63,8 +63,6 @@ export class SourceWork {
   readonly #ports: SourcePorts;
   readonly #rates = new Rates();
   readonly #warm: WarmRounds;
-  /** Archives that are being flushed, or were; by path. */
-  readonly #flushed = new Map<string, Promise<void>>();
 
   constructor(ports: SourcePorts) {
     this.#ports = ports;
@@ -142,14 +140,21 @@ export class SourceWork {
     }
   }
 
-  /** Flushes the archives to the disk: from the hold on they are one of the two copies. */
-  async sync(record: SourceRecord): Promise<void> {
-    await Promise.all(Object.values(record.archives).map(({ path }) => this.#flushed.get(path) ?? syncAll(path)));
+  /** What was archived is there still. @throws Error when it is not */
+  async assertArchived({ archives }: SourceRecord): Promise<void> {
+    for (const [name, { path, bytes }] of Object.entries(archives)) {
+      const size = await sizeOf(path);
+      if (size !== bytes) throw new Error(`the archive of container ${name}, ${path}, has ${size} bytes, and had ${bytes}`);
+    }
+  }
+
+  /** Resolves when a power cut takes nothing of the archives away. */
+  async flush(record: SourceRecord): Promise<void> {
+    await Promise.all(Object.values(record.archives).map(({ path }) => syncAll(path)));
   }
 
   async removeArchives(uid: string, record: SourceRecord): Promise<void> {
     await Promise.all([this.#ports.removeVolumes(uid), this.#ports.removeCheckpoints(uid)]);
-    for (const { path } of Object.values(record.archives)) this.#flushed.delete(path);
     await Promise.all(Object.values(record.archives).map(({ path }) => rm(path, { recursive: true, force: true })));
   }
 
@@ -266,10 +271,6 @@ export class SourceWork {
     ended.catch(() => undefined);
     begun({ path, whole: ended });
     await ended;
-    // The hold waits for it: the earlier it is begun the less.
-    const flushed = syncAll(path);
-    flushed.catch(() => undefined);
-    this.#flushed.set(path, flushed);
     record.archives[name] = { path, bytes: await sizeOf(path) };
     if (Object.keys(record.archives).length < record.request.containers.length) await this.#noteArchive(hooks);
     return { path, whole: ended };

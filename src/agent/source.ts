@@ -26,6 +26,8 @@ interface Entry {
   lease?: NodeJS.Timeout;
   /** Looks after the held processes. */
   guard?: NodeJS.Timeout;
+  /** Flushes the archives. */
+  flush?: NodeJS.Timeout;
   lastNotified: number;
   /** That it has come further is told then. */
   telling?: NodeJS.Timeout;
@@ -47,6 +49,13 @@ const progressInterval = 1000;
 
 /** How often it is looked whether the held processes are still there. Milliseconds. */
 const guardInterval = 2000;
+
+/**
+ * From the hold until the archives are flushed. A power cut before takes what would have died with it in any case, and the destination
+ * has all of it on its disk by then. Written at once it holds up the dump, the destination's disk if that is the same, and the restore; and mostly
+ * the archives are gone before that (ADR 15). Milliseconds.
+ */
+const flushAfter = 5000;
 
 /** Between two tries to resume a pod whose runtime does not answer. Milliseconds. */
 const resumeInterval = 1000;
@@ -94,6 +103,7 @@ export class SourceKeeper {
       this.#entries.set(uid, entry);
       switch (record.state) {
         case 'Held':
+          this.#keepArchives(uid, entry);
           this.#watchOver(uid, entry);
           break;
         case 'Resuming':
@@ -120,6 +130,7 @@ export class SourceKeeper {
     if (!entry) return { revision: 0, state: 'Unknown', containers: [] };
     const { record, revision, sent, ahead, pace } = entry;
     const leased = record.state !== 'Held' && record.state !== 'Resuming' && record.state !== 'Running';
+    const returnFailure = record.archivesLost ?? record.returnFailure;
     return {
       revision,
       state: record.state,
@@ -133,7 +144,7 @@ export class SourceKeeper {
       ...(record.error ? { error: record.error } : {}),
       ...(record.lost ? { lost: record.lost } : {}),
       ...(record.state === 'Held' && entry.work ? { returning: true } : {}),
-      ...(record.returnFailure ? { returnFailure: record.returnFailure } : {}),
+      ...(returnFailure === undefined ? {} : { returnFailure }),
       containers: record.request.containers.map(({ name }) => {
         const archive = record.archives[name];
         const shipped = record.shipped[name];
@@ -180,7 +191,7 @@ export class SourceKeeper {
         if (entry && entry.record.state !== 'Running' && !(await this.#isLost(uid, entry))) await this.#resume(uid, entry);
         break;
       case 'Returned':
-        if (entry?.record.state === 'Held') this.#return(uid, entry, request);
+        if (entry?.record.state === 'Held' && entry.record.archivesLost === undefined) this.#return(uid, entry, request);
         break;
     }
     return this.view(uid);
@@ -217,6 +228,7 @@ export class SourceKeeper {
     if (entry.record.state === 'Resuming') throw new Error(`pod ${entry.record.request.pod} is not resumed yet`);
     clearTimeout(entry.lease);
     clearInterval(entry.guard);
+    clearTimeout(entry.flush);
     entry.work?.stop.abort();
     await entry.work?.done;
     await this.#work.removeArchives(uid, entry.record);
@@ -232,6 +244,7 @@ export class SourceKeeper {
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.lease);
       clearInterval(entry.guard);
+      clearTimeout(entry.flush);
       entry.work?.stop.abort();
     }
     await Promise.all([...this.#entries.values()].flatMap((entry) => [entry.work?.done, entry.resuming]));
@@ -316,15 +329,15 @@ export class SourceKeeper {
   async #hold(uid: string, entry: Entry): Promise<void> {
     const { record } = entry;
     try {
-      await Promise.all([this.#work.assertFrozen(record, AbortSignal.timeout(lookDeadline)), this.#work.sync(record)]);
+      await Promise.all([this.#work.assertFrozen(record, AbortSignal.timeout(lookDeadline)), this.#work.assertArchived(record)]);
     } catch (error) {
       return this.#resume(uid, entry, { step: 'lease', message: messageOf(error) });
     }
-    // The lease may have run out during these awaits.
+    // The lease may have run out meanwhile.
     if (record.state !== 'Shipped') return;
     clearTimeout(entry.lease);
     try {
-      await this.#records.write(uid, { ...record, state: 'Held' });
+      await this.#records.write(uid, { ...record, state: 'Held', unflushedBoot: this.#ports.boot });
     } catch (error) {
       this.#armLease(uid, entry);
       throw error;
@@ -332,8 +345,42 @@ export class SourceKeeper {
     // A resume that came meanwhile was written after it.
     if (record.state !== 'Shipped') return;
     record.state = 'Held';
+    record.unflushedBoot = this.#ports.boot;
+    this.#keepArchives(uid, entry);
     this.#watchOver(uid, entry);
     this.#changed(uid, entry);
+  }
+
+  /** From the hold on archives outlive the power of their node, if it does not fail at once. */
+  #keepArchives(uid: string, entry: Entry): void {
+    const { record } = entry;
+    if (record.unflushedBoot === undefined || record.archivesLost !== undefined) return;
+    if (record.unflushedBoot === this.#ports.boot) entry.flush = setTimeout(() => void this.#flush(uid, entry), flushAfter);
+    else this.#lose(uid, record, 'the node was started again before they were on its disk');
+  }
+
+  async #flush(uid: string, entry: Entry): Promise<void> {
+    const { record } = entry;
+    const isWanted = () => this.#entries.get(uid) === entry && record.state === 'Held';
+    try {
+      await this.#work.flush(record);
+      if (!isWanted()) return;
+      delete record.unflushedBoot;
+    } catch (error) {
+      // They may have been removed meanwhile.
+      if (!isWanted()) return;
+      // Asked once more the kernel would say that all is well (fsync(2), EIO).
+      this.#lose(uid, record, `the disk failed when they were flushed: ${messageOf(error)}`);
+    }
+    await this.#save(uid, entry).catch((error: unknown) =>
+      this.#log.warn({ migration: uid, error: messageOf(error) }, 'that the archives were flushed could not be written down'),
+    );
+  }
+
+  #lose(uid: string, record: SourceRecord, why: string): void {
+    record.archivesLost = why;
+    const { namespace, pod } = record.request;
+    this.#log.error({ migration: uid, pod: `${namespace}/${pod}`, why }, 'the archives are lost; the destination has the other copy');
   }
 
   /** A held pod whose processes have ended has nothing to resume, and its archives are all there is of it. */
@@ -410,6 +457,7 @@ export class SourceKeeper {
     const { record } = entry;
     clearTimeout(entry.lease);
     clearInterval(entry.guard);
+    clearTimeout(entry.flush);
     record.state = 'Resuming';
     entry.work?.stop.abort();
     await entry.work?.done;
@@ -419,6 +467,8 @@ export class SourceKeeper {
       this.#log.warn({ migration: uid, error: messageOf(error) }, 'archives of a resumed pod could not be removed');
     });
     record.archives = {};
+    delete record.unflushedBoot;
+    delete record.archivesLost;
     record.state = 'Running';
     await this.#writeOrMakeRoom(uid, entry);
     this.#changed(uid, entry);

@@ -94,12 +94,6 @@ async function* contentOf(path: string, size: number): AsyncGenerator<Buffer> {
   if (seen !== size) throw new ArchiveError('truncated', `${path} has ${seen} bytes, and had ${size} a moment ago`);
 }
 
-/**
- * What is written of a file before it is flushed. CRIU makes other files just after its memory, and they wait for the journal while
- * a lot of that is being flushed (64 MiB: 30 ms). Bytes.
- */
-const flushBytes = 8 * 1024 * 1024;
-
 /** A file that may still be written to, at its end only. */
 export class GrowingFile {
   readonly #file: FileHandle;
@@ -129,22 +123,6 @@ export class GrowingFile {
       filled += bytesRead;
     }
     return filled;
-  }
-
-  /**
-   * Resolves when all of it is on the disk, which is told to begin while it grows: at its end there is little left to wait for.
-   *
-   * @param synced is told how much is there, from the beginning on. Bytes
-   */
-  async sync(signal: AbortSignal | undefined, synced: (position: number) => void = () => undefined): Promise<void> {
-    for (let flushed = 0; ; ) {
-      const more = await this.#growth.beyond(flushed, () => this.#size - flushBytes, signal);
-      if (more === 0) break;
-      flushed += flushBytes + more;
-      await this.#file.datasync();
-      synced(flushed);
-    }
-    await this.#file.datasync();
   }
 
   close(): Promise<void> {

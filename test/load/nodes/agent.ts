@@ -80,6 +80,7 @@ export class FakeAgent {
         },
         shipVolumes: async () => ({ digest: '', bytes: 0 }),
         removeVolumes: async () => undefined,
+        boot: 'this boot',
         removeCheckpoints: async () => undefined,
         retract: async () => undefined,
         now,

@@ -42,6 +42,7 @@ export class TestRecords extends Records<SourceRecord> {
 
 export interface Source {
   keeper: SourceKeeper;
+  directory: string;
   records: TestRecords;
   runtime: FakeRuntime;
   ports: SourcePorts;
@@ -58,8 +59,8 @@ export interface Source {
   endsFreezing(): Promise<void>;
   /** The pod runs again, and all that comes with it is done. */
   resumed(): Promise<void>;
-  /** Another process on the same directories; the one before it is stopped. */
-  restart(): Promise<Source>;
+  /** Another process on the same directories; the one before it is stopped. @param boot the node was started again too */
+  restart(boot?: string): Promise<Source>;
 }
 
 /** A checkpoint that is there when it is whole, as the kubelet's. */
@@ -105,6 +106,7 @@ export async function startSource(
       calls.push('retract');
     },
     removeCheckpoints: async () => undefined,
+    boot: 'this boot',
     now: () => Date.now(),
     ...given.ports,
   };
@@ -120,6 +122,7 @@ export async function startSource(
   };
   return {
     keeper,
+    directory,
     records,
     runtime,
     ports,
@@ -139,9 +142,9 @@ export async function startSource(
       if (!record) throw new Error('nothing was written');
       await records.write(uid, { ...record, state: 'Freezing', archives: {}, shipped: {} });
     },
-    restart: async () => {
+    restart: async (boot = ports.boot) => {
       await keeper.stop();
-      return startSource(cleanup, { directory, runtime, ports });
+      return startSource(cleanup, { directory, runtime, ports: { ...ports, boot } });
     },
   };
 }

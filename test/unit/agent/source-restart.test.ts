@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import type { SourceState } from '../../../src/api/agent.ts';
-import { Cleanup } from '../image/fixtures.ts';
+import { Cleanup, until } from '../image/fixtures.ts';
 import { never, uid } from './fakes.ts';
 import { type Source, startSource } from './source-fixtures.ts';
 
@@ -71,6 +71,30 @@ test('Held: it stays, however long ago the lease was', async () => {
   expect(after.runtime.paused).toEqual(['app', 'proxy']);
   expect(after.archives()).toHaveLength(2);
   expect(after.calls).toEqual([]);
+});
+
+test.each([
+  ['the agent ended', 'this boot', {}],
+  ['the node was started again', 'the next boot', { returnFailure: 'the node was started again before they were on its disk' }],
+])('Held, archives not flushed yet, and %s', async (_what, boot, failure) => {
+  const after = await (await leftIn('Held')).restart(boot);
+  await after.set('Returned');
+  await until(() => !after.keeper.view(uid).returning);
+  const { returnFailure } = after.keeper.view(uid);
+  expect({ state: after.keeper.view(uid).state, returnFailure }).toEqual({ state: 'Held', ...failure });
+  expect(after.calls).toEqual(boot === 'this boot' ? ['ship app', 'ship proxy'] : []);
+});
+
+test('Held, archives flushed: they outlive the power of their node', async () => {
+  const source = await leftIn('Held');
+  const written = await source.written();
+  expect(written?.unflushedBoot).toBe('this boot');
+  const { unflushedBoot, ...flushed } = written as NonNullable<typeof written>;
+  await source.records.write(uid, flushed);
+  const after = await source.restart('the next boot');
+  await after.set('Returned');
+  await until(() => after.calls.length === 2 && !after.keeper.view(uid).returning);
+  expect(after.keeper.view(uid).returnFailure).toBeUndefined();
 });
 
 test('Resuming: written down before the processes went on, so it is made sure that they do', async () => {

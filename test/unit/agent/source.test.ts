@@ -1,4 +1,6 @@
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { SourcePorts } from '../../../src/agent/source.ts';
@@ -263,6 +265,47 @@ describe('held', () => {
     });
     await until(async () => (await source.written())?.lost !== undefined);
     expect(source.archives()).toHaveLength(2);
+  });
+
+  describe('its archives are flushed a while after the hold', () => {
+    async function held(archives?: string) {
+      const source = await startSource(cleanup);
+      await source.set('Shipped');
+      await source.reaches('Shipped');
+      jest.useFakeTimers({ doNotFake: ['Date', 'nextTick', 'setImmediate', 'setInterval', 'queueMicrotask', 'performance', 'hrtime'] });
+      await source.set('Held');
+      if (archives === 'gone') await Promise.all(source.archives().map((name) => rm(join(source.directory, name))));
+      return source;
+    }
+
+    test('which is written down', async () => {
+      const source = await held();
+      jest.advanceTimersByTime(4999);
+      await sleep(50);
+      expect((await source.written())?.unflushedBoot).toBe('this boot');
+      jest.advanceTimersByTime(1);
+      jest.useRealTimers();
+      await until(async () => (await source.written())?.unflushedBoot === undefined);
+      expect(await source.written()).toMatchObject({ state: 'Held' });
+    });
+
+    test('a disk that fails then has lost them, for good', async () => {
+      const source = await held('gone');
+      jest.advanceTimersByTime(5000);
+      jest.useRealTimers();
+      await until(async () => (await source.written())?.archivesLost !== undefined);
+      await source.set('Returned');
+      expect(source.keeper.view(uid)).toMatchObject({ state: 'Held', returnFailure: expect.stringContaining('the disk failed') });
+      const after = await source.restart();
+      expect(after.keeper.view(uid).returnFailure).toContain('the disk failed');
+    });
+
+    test('unless the pod was resumed before', async () => {
+      const source = await held();
+      await source.set('Resumed');
+      expect(jest.getTimerCount()).toBe(0);
+      expect((await source.written())?.unflushedBoot).toBeUndefined();
+    });
   });
 
   test('it ships its archives once more for a return, and stays held', async () => {

@@ -2,7 +2,7 @@ import { deleteMigration } from './api-server.ts';
 import { type ControllerOptions, crashAgent, lostAnswers, lostLeads } from './controller.ts';
 import { hasCopy } from './copies.ts';
 import { forcedDeletions, impatience, peopleSteps } from './owner.ts';
-import { checkpointFailures, crashSourceUnwritten } from './source-agent.ts';
+import { checkpointFailures, crashSourceUnwritten, loseArchive } from './source-agent.ts';
 import { isStalled, statusAt } from './statuses.ts';
 import { webhookFailures } from './webhook.ts';
 import {
@@ -26,6 +26,7 @@ export type Fault =
   | 'agentCrash'
   | 'partition'
   | 'off'
+  | 'archives'
   | 'restore'
   | 'checkpoint'
   | 'crash'
@@ -43,6 +44,7 @@ export const allFaults: readonly Fault[] = [
   'agentCrash',
   'partition',
   'off',
+  'archives',
   'restore',
   'checkpoint',
   'crash',
@@ -79,6 +81,33 @@ function nodeFaults(world: World, kinds: ReadonlySet<Fault>): Step[] {
       ...(kinds.has('off') ? [{ label: `fault: node ${node} is off for good`, world: powerOff(world, node) }] : []),
     ];
   });
+}
+
+/**
+ * The origin is started again, or its disk fails, before the archives of a held pod are on it: they are worth nothing, and that is
+ * known. Its processes have ended by then, or their kubelet starts them afresh.
+ */
+function archiveLosses(world: World): Step[] {
+  if (!world.nodes[origin].power) return [];
+  return world.migs.flatMap(({ source }, m) => {
+    if (source?.st !== 'Held' || !source.archive) return [];
+    const label = 'fault: node a is started again before the archives are on its disk';
+    return [{ label, world: natural(withNode(startedAgain(loseArchive(world, m)), origin, { agent: false }), m) }];
+  });
+}
+
+/** All processes of the origin end, and the kubelet starts anew what the API server still has. */
+function startedAgain(world: World): World {
+  return world.procs
+    .filter(({ node }) => node === origin)
+    .reduce(
+      (next, process) => {
+        const isThere = world.pods.some(({ uid }) => uid === process.uid);
+        if (process.mem === 'src' && isThere) return withProcess(next, process.uid, { mem: 'base', st: 'run' });
+        return process.mem === 'src' ? removeProcess(next, process.uid) : next;
+      },
+      crashAgent(world, origin),
+    );
 }
 
 /** This one restore fails, or all of them ever will. */
@@ -152,6 +181,7 @@ export function faultSteps(options: ControllerOptions, kinds: ReadonlySet<Fault>
     ...(kinds.has('lostLead') ? lostLeads(world) : []),
     ...(kinds.has('lostAnswer') ? lostAnswers(options, world) : []),
     ...nodeFaults(world, kinds),
+    ...(kinds.has('archives') ? archiveLosses(world) : []),
     ...(kinds.has('restore') ? restoreFailures(world) : []),
     ...(kinds.has('checkpoint') ? checkpointFailures(world) : []),
     ...(kinds.has('crash') ? programCrashes(world) : []),

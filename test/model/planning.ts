@@ -64,6 +64,7 @@ function sourceView(world: World, m: number): SourceView {
     ...(error ? { error: { step: error, message: error } } : {}),
     ...(lost ? { lost: 'ended' } : {}),
     ...(returning ? { returning: true } : {}),
+    ...(st === 'Held' && !archive ? { returnFailure: 'lost' } : {}),
     containers: [{ name: 'app', bytesSent: pushed ? 1 : 0, ...(archive ? { archiveBytes: 1 } : {}) }],
   };
 }

@@ -69,13 +69,20 @@ export function setSource(world: World, m: number, request: SourceRequest, late:
       return late ? written : goesOn(written, m);
     }
     case 'Returned':
-      return source?.st === 'Held' && !source.returning ? withSource(world, m, { returning: request.destination.repository }) : world;
+      return source?.st === 'Held' && source.archive && !source.returning
+        ? withSource(world, m, { returning: request.destination.repository })
+        : world;
   }
 }
 
 /** Record and archives go; undefined (the call fails) while the pod still is being resumed. */
 export function forgetSource(world: World, m: number): World | undefined {
   return migrationOf(world, m).source?.st === 'Resuming' ? undefined : withMigration(world, m, { source: null, forgotten: true });
+}
+
+/** The archives of a held pod are worth nothing, which its agent has written down. */
+export function loseArchive(world: World, m: number): World {
+  return withSource(world, m, { archive: false, returning: '' });
 }
 
 /** What an agent forgets when it crashes: what was only in its memory. */

@@ -26,7 +26,7 @@ interface Entry {
   lease?: NodeJS.Timeout;
   /** Looks after the held processes. */
   guard?: NodeJS.Timeout;
-  /** Flushes the archives. */
+  /** Flushes the archives; as long as they are wanted. */
   flush?: NodeJS.Timeout;
   lastNotified: number;
   /** That it has come further is told then. */
@@ -228,7 +228,7 @@ export class SourceKeeper {
     if (entry.record.state === 'Resuming') throw new Error(`pod ${entry.record.request.pod} is not resumed yet`);
     clearTimeout(entry.lease);
     clearInterval(entry.guard);
-    clearTimeout(entry.flush);
+    this.#leaveArchives(entry);
     entry.work?.stop.abort();
     await entry.work?.done;
     await this.#work.removeArchives(uid, entry.record);
@@ -361,20 +361,24 @@ export class SourceKeeper {
 
   async #flush(uid: string, entry: Entry): Promise<void> {
     const { record } = entry;
-    const isWanted = () => this.#entries.get(uid) === entry && record.state === 'Held';
     try {
       await this.#work.flush(record);
-      if (!isWanted()) return;
+      if (!entry.flush) return;
       delete record.unflushedBoot;
     } catch (error) {
-      // They may have been removed meanwhile.
-      if (!isWanted()) return;
+      if (!entry.flush) return;
       // Asked once more the kernel would say that all is well (fsync(2), EIO).
       this.#lose(uid, record, `the disk failed when they were flushed: ${messageOf(error)}`);
     }
     await this.#save(uid, entry).catch((error: unknown) =>
       this.#log.warn({ migration: uid, error: messageOf(error) }, 'that the archives were flushed could not be written down'),
     );
+  }
+
+  /** They are about to be removed: whether they can be flushed does not matter, and nothing is written down about them any more. */
+  #leaveArchives(entry: Entry): void {
+    clearTimeout(entry.flush);
+    delete entry.flush;
   }
 
   #lose(uid: string, record: SourceRecord, why: string): void {
@@ -457,7 +461,7 @@ export class SourceKeeper {
     const { record } = entry;
     clearTimeout(entry.lease);
     clearInterval(entry.guard);
-    clearTimeout(entry.flush);
+    this.#leaveArchives(entry);
     record.state = 'Resuming';
     entry.work?.stop.abort();
     await entry.work?.done;

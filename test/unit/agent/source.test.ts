@@ -300,6 +300,16 @@ describe('held', () => {
       expect(after.keeper.view(uid).returnFailure).toContain('the disk failed');
     });
 
+    test('and nothing is written down of that when the migration is forgotten meanwhile', async () => {
+      const source = await held();
+      jest.advanceTimersByTime(5000);
+      jest.useRealTimers();
+      await source.keeper.forget(uid);
+      await sleep(200);
+      expect(await source.written()).toBeUndefined();
+      expect(source.keeper.view(uid).state).toBe('Unknown');
+    });
+
     test('unless the pod was resumed before', async () => {
       const source = await held();
       await source.set('Resumed');

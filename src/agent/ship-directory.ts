@@ -49,9 +49,8 @@ export async function shipPages(directory: string, whole: Promise<void>, route: 
     await using files = new AsyncDisposableStack();
     const file = files.adopt(await GrowingFile.open(join(images, name), whole), (opened) => opened.close());
     const onProgress = progressOf(name);
-    const options = { pace: flow.pace, onProgress, patchable: readAgain };
     const [info] = await together(stop, (end) => [
-      client.uploadAppended(repository, file, { ...options, signal: end }),
+      client.uploadAppended(repository, file, { signal: end, pace: flow.pace, onProgress, patchable: readAgain }),
       ...(readAgain ? [flushedOnce(whole, join(images, name))] : []),
     ]);
     done.set(name, info);

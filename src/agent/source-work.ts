@@ -142,10 +142,11 @@ export class SourceWork {
 
   /** What was archived is there still. @throws Error when it is not */
   async assertArchived({ archives }: SourceRecord): Promise<void> {
-    for (const [name, { path, bytes }] of Object.entries(archives)) {
+    const look = async ([name, { path, bytes }]: [string, { path: string; bytes: number }]) => {
       const size = await sizeOf(path);
       if (size !== bytes) throw new Error(`the archive of container ${name}, ${path}, has ${size} bytes, and had ${bytes}`);
-    }
+    };
+    await Promise.all(Object.entries(archives).map(look));
   }
 
   /** Resolves when a power cut takes nothing of the archives away. */

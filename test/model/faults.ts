@@ -96,16 +96,13 @@ function archiveLosses(world: World): Step[] {
   });
 }
 
-/** All processes of the origin end, and the kubelet starts anew what the API server still has. */
+/** The source's processes end, and the kubelet starts afresh what the API server still has; what was restored here is left to `crash`. */
 function startedAgain(world: World): World {
   return world.procs
-    .filter(({ node }) => node === origin)
+    .filter(({ node, mem }) => node === origin && mem === 'src')
     .reduce(
-      (next, process) => {
-        const isThere = world.pods.some(({ uid }) => uid === process.uid);
-        if (process.mem === 'src' && isThere) return withProcess(next, process.uid, { mem: 'base', st: 'run' });
-        return process.mem === 'src' ? removeProcess(next, process.uid) : next;
-      },
+      (next, { uid }) =>
+        world.pods.some((pod) => pod.uid === uid) ? withProcess(next, uid, { mem: 'base', st: 'run' }) : removeProcess(next, uid),
       crashAgent(world, origin),
     );
 }
